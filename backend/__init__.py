@@ -1,0 +1,1 @@
+"""The service: ingest, ledger, anchoring, settlement, supply control, console."""

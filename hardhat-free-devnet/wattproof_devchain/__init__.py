@@ -1,0 +1,1 @@
+"""A development chain embedded in Python: eth-tester behind JSON-RPC over HTTP."""

@@ -1,0 +1,1 @@
+"""The program beside the meter: read, sign, keep, send, price, switch."""
