@@ -1,0 +1,110 @@
+"""secp256k1 keys: sign, recover, check. libsecp256k1 through coincurve.
+
+Signatures are 65 bytes r‖s‖v with v = 27 or 28 and low s (EIP-2): one message, one key, one accepted signature form.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+from coincurve import PrivateKey, PublicKey
+
+from .errors import BadSignature
+from .hashing import keccak
+
+SIGNATURE_SIZE = 65
+HALF_ORDER = 0x7FFFFFFFFFFFFFFFFFFFFFFFFFFFFFFF5D576E7357A4501DDFE92F46681B20A0
+"""Half the order of secp256k1 (SEC 2 §2.4.1): s above it is the malleable twin of a valid signature."""
+
+
+def address_of_public(public: PublicKey) -> bytes:
+    """The 20-byte Ethereum address of a public key."""
+    return keccak(public.format(compressed=False)[1:])[12:]
+
+
+class Signer:
+    """A private key that signs digests. `address` is its 20-byte address; the secret never appears in a repr."""
+
+    __slots__ = ("_key", "address")
+
+    def __init__(self, secret: bytes) -> None:
+        self._key = PrivateKey(secret)
+        self.address = address_of_public(self._key.public_key)
+
+    @classmethod
+    def create(cls) -> Signer:
+        """A new random key from the system's own randomness."""
+        return cls(PrivateKey().secret)
+
+    @property
+    def secret(self) -> bytes:
+        """The 32 secret bytes, for an encrypted key file only."""
+        return bytes(self._key.secret)
+
+    @property
+    def public_key(self) -> bytes:
+        """The uncompressed public key, 65 bytes."""
+        return bytes(self._key.public_key.format(compressed=False))
+
+    def sign(self, digest: bytes) -> bytes:
+        """65 bytes r‖s‖v over a 32-byte digest; deterministic (RFC 6979), low s."""
+        raw = self._key.sign_recoverable(digest, hasher=None)
+        return raw[:64] + bytes((raw[64] + 27,))
+
+    def __repr__(self) -> str:
+        return f"Signer(0x{self.address.hex()})"
+
+
+def _canonical(signature: bytes) -> bytes:
+    if len(signature) != SIGNATURE_SIZE:
+        raise BadSignature(f"a signature has {SIGNATURE_SIZE} bytes, this one {len(signature)}")
+    if signature[64] not in (27, 28):
+        raise BadSignature(f"v must be 27 or 28, not {signature[64]}")
+    if int.from_bytes(signature[32:64], "big") > HALF_ORDER:
+        raise BadSignature("s is in the upper half of the curve order (not canonical)")
+    return signature[:64] + bytes((signature[64] - 27,))
+
+
+def recover_public(digest: bytes, signature: bytes) -> PublicKey:
+    """The public key that made `signature` over `digest`. Raises `BadSignature`."""
+    raw = _canonical(signature)
+    try:
+        return PublicKey.from_signature_and_message(raw, digest, hasher=None)
+    except Exception as error:
+        raise BadSignature(f"no key makes this signature ({type(error).__name__})") from None
+
+
+def recover_address(digest: bytes, signature: bytes) -> bytes:
+    """The 20-byte address that signed `digest`. Raises `BadSignature`; never returns the zero address."""
+    return address_of_public(recover_public(digest, signature))
+
+
+@lru_cache(maxsize=4096)  # one entry a meter; verification with a known key is half again as fast as recovery
+def _known(address: bytes) -> list[PublicKey]:
+    return []
+
+
+def _der(raw: bytes) -> bytes:
+    """r‖s as a DER ECDSA signature (SEC 1 §C.5)."""
+    parts = b""
+    for half in (raw[:32], raw[32:64]):
+        number = half.lstrip(b"\x00") or b"\x00"
+        if number[0] & 0x80:
+            number = b"\x00" + number
+        parts += b"\x02" + bytes((len(number),)) + number
+    return b"\x30" + bytes((len(parts),)) + parts
+
+
+def check_signature(digest: bytes, signature: bytes, address: bytes) -> None:
+    """Raise `BadSignature` unless `address` made `signature` over `digest`."""
+    known = _known(address)
+    if known:
+        _canonical(signature)
+        if known[0].verify(_der(signature), digest, hasher=None):
+            return
+        raise BadSignature(f"not signed by 0x{address.hex()}")
+    public = recover_public(digest, signature)
+    signer = address_of_public(public)
+    if signer != address:
+        raise BadSignature(f"signed by 0x{signer.hex()}, not by 0x{address.hex()}")
+    known.append(public)
