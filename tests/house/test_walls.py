@@ -16,8 +16,9 @@ MAX_FUNCTION_LINES = 60
 
 def test_imports_point_one_way() -> None:
     command = "from importlinter.cli import lint_imports_command; lint_imports_command()"
-    done = subprocess.run([sys.executable, "-c", command, "--no-cache"], cwd=ROOT, capture_output=True, text=True, check=False,
-                          env={"PYTHONPATH": f"{ROOT}:{ROOT / 'hardhat-free-devnet'}", "PATH": "/usr/bin:/bin", "COLUMNS": "200"})  # fmt: skip
+    environment = {"PYTHONPATH": f"{ROOT}:{ROOT / 'hardhat-free-devnet'}", "PATH": "/usr/bin:/bin", "COLUMNS": "200"}
+    arguments = [sys.executable, "-c", command, "--no-cache"]
+    done = subprocess.run(arguments, cwd=ROOT, capture_output=True, text=True, check=False, env=environment)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "0 broken" in done.stdout
 

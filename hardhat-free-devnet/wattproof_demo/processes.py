@@ -1,0 +1,94 @@
+"""Child processes of the demo: each with a log file, waited for until ready, and stopped in reverse order whatever happens."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+LOG_TAIL_LINES = 15
+
+
+class DemoFailed(Exception):
+    """Something the demo claims is not so, or a program did not come up. The message is for people."""
+
+
+def free_port() -> int:
+    """A loopback port nobody listens on at this moment."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+class Processes:
+    """Starts programs of this repository and stops them all; use as a context manager."""
+
+    def __init__(self, logs: Path) -> None:
+        self._logs = logs
+        self._running: dict[str, subprocess.Popen[bytes]] = {}
+        logs.mkdir(parents=True, exist_ok=True)
+
+    def __enter__(self) -> Processes:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for name in reversed(list(self._running)):
+            self.stop(name)
+
+    def log(self, name: str) -> Path:
+        return self._logs / f"{name}.log"
+
+    def start(self, name: str, *module_and_arguments: str) -> None:
+        """Start `python -m module …` with its output in `<name>.log`, in a session of its own so that Ctrl-C reaches only us."""
+        with self.log(name).open("ab") as output:
+            self._running[name] = subprocess.Popen(
+                [sys.executable, "-u", "-m", *module_and_arguments],
+                stdout=output, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, cwd=ROOT, start_new_session=True,
+                env=os.environ | {"PYTHONPATH": f"{ROOT}:{ROOT / 'hardhat-free-devnet'}"},
+            )  # fmt: skip
+
+    def run(self, *module_and_arguments: str, accept: tuple[int, ...] = (0,)) -> subprocess.CompletedProcess[str]:
+        """Run `python -m module …` to its end and return it; another exit code than those accepted fails the demo."""
+        done = subprocess.run(
+            [sys.executable, "-m", *module_and_arguments], cwd=ROOT, capture_output=True, text=True, check=False, timeout=120,
+            env=os.environ | {"PYTHONPATH": f"{ROOT}:{ROOT / 'hardhat-free-devnet'}"},
+        )  # fmt: skip
+        if done.returncode not in accept:
+            raise DemoFailed(f"`{' '.join(module_and_arguments)}` ended with {done.returncode}:\n{done.stdout}{done.stderr}")
+        return done
+
+    def alive(self, name: str) -> bool:
+        return self._running[name].poll() is None
+
+    def stop(self, name: str, *, kill: bool = False) -> None:
+        """End one program: SIGTERM, then SIGKILL after ten seconds (`kill=True`: SIGKILL at once)."""
+        process = self._running.pop(name)
+        if process.poll() is None:
+            process.send_signal(signal.SIGKILL if kill else signal.SIGTERM)
+            try:
+                process.wait(10)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+    def wait(self, name: str, what: str, ready: Callable[[], bool], timeout_s: float = 30) -> None:
+        """Wait until `ready()`; the program's last words if it ended or the time is over."""
+        deadline = time.monotonic() + timeout_s
+        while time.monotonic() < deadline:
+            if not self.alive(name):
+                raise DemoFailed(f"{name} ended before {what}. Its last words ({self.log(name)}):\n{self.tail(name)}")
+            if ready():
+                return
+            time.sleep(0.1)
+        raise DemoFailed(f"{name}: no {what} within {timeout_s:.0f} s. Its last words ({self.log(name)}):\n{self.tail(name)}")
+
+    def tail(self, name: str) -> str:
+        path = self.log(name)
+        lines = path.read_text(errors="replace").splitlines() if path.exists() else []
+        return "\n".join(lines[-LOG_TAIL_LINES:])
