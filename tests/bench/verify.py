@@ -63,7 +63,7 @@ def measure() -> list[Figure]:
             16: ("≥ 100,000 records/s/core", rate >= 100_000),
             256: ("reported", True),
         }[per_frame]
-        how = f"{per_frame} records/frame, 1 detail/record; bare libsecp256k1 {verify_rate:,.0f}/s, bare Keccak of a record {hash_rate:,.0f}/s"
+        how = f"{per_frame} records/frame, 1 detail/record; bare libsecp256k1 {verify_rate:,.0f}/s, bare Keccak {hash_rate:,.0f}/s"
         reference = verify_rate if per_frame == 1 else limit
         figures.append(figure(f"verify_records_frame{per_frame}", rate, "records/s/core", reference, goal, met, how))
     return figures
