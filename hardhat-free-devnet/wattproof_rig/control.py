@@ -1,0 +1,191 @@
+"""The control socket of a point: JSON lines in, JSON lines out (docs/walls.md, "The rig's wires").
+
+A command is a function of the point and its arguments; a bad command is answered with a sentence and changes nothing.
+"""
+
+import asyncio
+import json
+import os
+import tempfile
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from wattproof_rig.meter_unit import MeterUnit
+from wattproof_rig.point import METER_MODES, Point
+from wattproof_rig.profiles import MAX_MILLIWATTS, Profile, ProfileError, load_profile
+
+# The longest sensible command is a few hundred bytes; a longer line is not a command.
+MAX_LINE = 16_384
+# Linux allows 107 bytes for the path of a unix socket; a deeper state directory gets its socket elsewhere.
+MAX_SOCKET_PATH = 100
+MAX_REGISTER_MILLIWATT_HOURS = 10**15
+
+
+class CommandError(ValueError):
+    """What was wrong with a command."""
+
+
+def _flag(arguments: dict[str, Any], name: str = "on") -> bool:
+    value = arguments.pop(name, True)
+    if not isinstance(value, bool):
+        raise CommandError(f"{name!r} must be true or false, not {value!r}")
+    return value
+
+
+def _number(arguments: dict[str, Any], name: str, default: int, most: int, least: int = 0) -> int:
+    value = arguments.pop(name, default)
+    if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
+        raise CommandError(f"{name!r} must be a whole number from {least} to {most}, not {value!r}")
+    return value
+
+
+def _weld(point: Point, arguments: dict[str, Any]) -> None:
+    point.circuit.welded = _flag(arguments)
+    point.circuit.reconsider()
+
+
+def _jam(point: Point, arguments: dict[str, Any]) -> None:
+    point.circuit.jammed = _flag(arguments)
+    point.circuit.reconsider()
+
+
+def _lie(point: Point, arguments: dict[str, Any]) -> None:
+    point.circuit.lying = _flag(arguments)
+
+
+def _leak(point: Point, arguments: dict[str, Any]) -> None:
+    point.circuit.leak_milliwatts = _number(arguments, "milliwatts", 20_000, MAX_MILLIWATTS)
+
+
+def _lose_power(point: Point, arguments: dict[str, Any]) -> None:
+    point.set_power(not _flag(arguments))
+
+
+def _open_cover(point: Point, arguments: dict[str, Any]) -> None:
+    point.unit.cover_open = _flag(arguments)
+
+
+def _swap_meter(point: Point, arguments: dict[str, Any]) -> None:
+    old, circuit = point.unit, point.circuit
+    serial = arguments.pop("serial", str(int(old.serial) + 1) if old.serial.isdigit() else "10000002")
+    if not isinstance(serial, str) or not serial.isalnum() or not serial.isascii() or len(serial) > 16:
+        raise CommandError(f"'serial' must be 1 to 16 letters and digits, not {serial!r}")
+    shown_import = _number(arguments, "import_milliwatt_hours", 0, MAX_REGISTER_MILLIWATT_HOURS)
+    shown_export = _number(arguments, "export_milliwatt_hours", 0, MAX_REGISTER_MILLIWATT_HOURS)
+    point.unit = MeterUnit(
+        serial, old.step_milliwatt_hours, old.digits,
+        shown_import - circuit.import_milliwatt_hours, shown_export - circuit.export_milliwatt_hours,
+    )
+    point.meter_line.stop_sending()
+    point.wire.hang_up()
+    point.meter_line.baud = point.wire.initial_baud
+
+
+def _roll_over(point: Point, arguments: dict[str, Any]) -> None:
+    unit = point.unit
+    remaining = _number(arguments, "remaining_milliwatt_hours", unit.step_milliwatt_hours, unit.modulus_milliwatt_hours)
+    unit.import_offset = unit.modulus_milliwatt_hours - remaining - point.circuit.import_milliwatt_hours
+
+
+def _meter(point: Point, arguments: dict[str, Any]) -> None:
+    mode = arguments.pop("mode", None)
+    if mode not in METER_MODES:
+        raise CommandError(f"'mode' must be one of {', '.join(METER_MODES)}, not {mode!r}")
+    point.meter_mode = mode
+    point.meter_line.stop_sending()
+    point.meter_line.baud = point.wire.baud
+
+
+def _glitch_zero(point: Point, arguments: dict[str, Any]) -> None:
+    point.unit.zero_readings = _number(arguments, "readings", 1, 1000)
+
+
+def _jump(point: Point, arguments: dict[str, Any]) -> None:
+    point.unit.import_offset += _number(
+        arguments, "milliwatt_hours", 1_000_000, MAX_REGISTER_MILLIWATT_HOURS, -MAX_REGISTER_MILLIWATT_HOURS
+    )
+
+
+def _load(point: Point, arguments: dict[str, Any]) -> None:
+    if "milliwatts" in arguments:
+        watts = _number(arguments, "milliwatts", 0, MAX_MILLIWATTS, -MAX_MILLIWATTS)
+        point.circuit.set_profile(Profile(f"{watts} mW", (watts,)))
+        return
+    name = arguments.pop("profile", None)
+    if not isinstance(name, str):
+        raise CommandError("'load' needs a profile's name or a number of milliwatts")
+    try:
+        point.circuit.set_profile(load_profile(name))
+    except ProfileError as error:
+        raise CommandError(str(error)) from error
+
+
+def _clear(point: Point, _: dict[str, Any]) -> None:
+    circuit = point.circuit
+    circuit.welded = circuit.jammed = circuit.lying = point.unit.cover_open = False
+    circuit.leak_milliwatts = point.unit.zero_readings = 0
+    _meter(point, {"mode": "normal"})
+    point.set_power(True)
+    circuit.reconsider()
+
+
+COMMANDS: dict[str, Callable[[Point, dict[str, Any]], None]] = {
+    "weld": _weld, "lie": _lie, "leak": _leak, "jam": _jam, "lose_power": _lose_power, "swap_meter": _swap_meter,
+    "roll_over": _roll_over, "open_cover": _open_cover, "meter": _meter, "glitch_zero": _glitch_zero, "jump": _jump,
+    "load": _load, "clear": _clear, "mark": lambda point, _: point.mark(), "state": lambda point, _: None,
+}
+
+
+def obey(point: Point, command: object) -> dict[str, Any]:
+    """Carry out one command and answer it. Every answer but an error carries the truth as `state` gives it."""
+    if not isinstance(command, dict) or not isinstance(command.get("do"), str):
+        return {"ok": False, "error": 'a command is a JSON object such as {"do": "weld"}'}
+    do = command["do"]
+    if do not in COMMANDS:
+        return {"ok": False, "error": f"no command {do!r}: choose one of {', '.join(COMMANDS)}"}
+    arguments = {key: value for key, value in command.items() if key != "do"}
+    point.advance()
+    try:
+        COMMANDS[do](point, arguments)
+    except CommandError as error:
+        return {"ok": False, "error": f"{do}: {error}"}
+    point.save()
+    return {"ok": True, **point.state()}
+
+
+class ControlSocket:
+    """A unix socket that only its owner can open."""
+
+    def __init__(self, point: Point):
+        self._point = point
+        self._own_directory: Path | None = None
+        self.path = point.directory / "control"
+        if len(os.fsencode(self.path)) > MAX_SOCKET_PATH:
+            self._own_directory = Path(tempfile.mkdtemp(prefix="wattproof-rig-"))
+            self.path = self._own_directory / "control"
+        self._server: asyncio.Server | None = None
+
+    async def start(self) -> None:
+        self.path.unlink(missing_ok=True)
+        self._server = await asyncio.start_unix_server(self._serve, self.path, limit=MAX_LINE)
+        self.path.chmod(0o600)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(ConnectionError, ValueError, asyncio.IncompleteReadError):
+            while line := await reader.readline():
+                try:
+                    command = json.loads(line)
+                except (ValueError, RecursionError):
+                    command = None
+                writer.write(json.dumps(obey(self._point, command)).encode() + b"\n")
+                await writer.drain()
+        writer.close()
+
+    def close(self) -> None:
+        if self._server is not None:
+            self._server.close()
+        self.path.unlink(missing_ok=True)
+        if self._own_directory is not None:
+            self._own_directory.rmdir()

@@ -1,0 +1,90 @@
+"""What a meter shows: serial, registers cut to their step and width, instantaneous values, status.
+
+The unit knows the circuit's truth and shows what a meter of its resolution would. Its registers are offsets to the true
+energy, so a swap, a rollover or a jump moves an offset and never the truth.
+"""
+
+from dataclasses import dataclass, field
+
+from wattproof_rig.circuit import Circuit
+
+# A meter computes U, I and P over whole cycles and refreshes them together: 10 cycles of 50 Hz.
+REFRESH_NS = 200_000_000
+
+STATUS_COVER_OPEN = 1 << 0
+STATUS_POWER_FAILED = 1 << 1
+
+
+@dataclass
+class Instant:
+    """Instantaneous values as last refreshed."""
+
+    power_milliwatts: int = 0
+    voltage_millivolts: int = 0
+    current_milliamps: int = 0
+
+
+@dataclass
+class MeterUnit:
+    """Register steps are powers of ten in milliwatt-hours; `digits` counts all digits the register shows."""
+
+    serial: str
+    step_milliwatt_hours: int = 1000
+    digits: int = 9
+    import_offset: int = 0  # milliwatt-hours to add to the true import
+    export_offset: int = 0
+    power_failures: int = 0
+    power_failed: bool = False
+    cover_open: bool = False
+    zero_readings: int = 0  # so many readings to come show registers of zero (a glitch)
+    instant: Instant = field(default_factory=Instant)
+
+    def refresh(self, circuit: Circuit) -> None:
+        """Take the instantaneous values of this moment."""
+        self.instant = Instant(circuit.power_milliwatts, circuit.voltage_millivolts, circuit.current_milliamps)
+
+    @property
+    def modulus_milliwatt_hours(self) -> int:
+        """The register shows zero again at this energy."""
+        modulus: int = 10**self.digits * self.step_milliwatt_hours
+        return modulus
+
+    def register(self, true_milliwatt_hours: int, offset: int) -> int:
+        """What the register stands at: whole steps, modulo its width."""
+        energy = true_milliwatt_hours + offset
+        return energy // self.step_milliwatt_hours * self.step_milliwatt_hours % self.modulus_milliwatt_hours
+
+    def data_sets(self, circuit: Circuit) -> dict[str, str]:
+        """OBIS code to value with unit, in the order of the readout. Counts a glitch and clears the power-fail bit."""
+        registers = [
+            self.register(circuit.import_milliwatt_hours, self.import_offset),
+            self.register(circuit.export_milliwatt_hours, self.export_offset),
+        ]
+        if self.zero_readings:
+            self.zero_readings -= 1
+            registers = [0, 0]
+        now = self.instant
+        status = (STATUS_COVER_OPEN if self.cover_open else 0) | (STATUS_POWER_FAILED if self.power_failed else 0)
+        self.power_failed = False
+        return {
+            "C.1.0": self.serial,
+            "F.F": "00000000",
+            "1.8.0": f"{self._kilowatt_hours(registers[0])}*kWh",
+            "2.8.0": f"{self._kilowatt_hours(registers[1])}*kWh",
+            "16.7.0": f"{_decimal(now.power_milliwatts // 100, 4, 2)}*kW",
+            "31.7.0": f"{_decimal(now.current_milliamps // 10, 2, 3)}*A",
+            "32.7.0": f"{_decimal(now.voltage_millivolts // 100, 1, 3)}*V",
+            "C.5.0": f"{status:08X}",
+            "C.7.0": f"{self.power_failures:04d}",
+        }
+
+    def _kilowatt_hours(self, milliwatt_hours: int) -> str:
+        decimals = 6 - (len(str(self.step_milliwatt_hours)) - 1)
+        return _decimal(milliwatt_hours // self.step_milliwatt_hours, decimals, self.digits - decimals)
+
+
+def _decimal(value: int, decimals: int, whole_digits: int) -> str:
+    """An integer count of 10^-decimals as a decimal with leading zeros."""
+    sign, value = ("-", -value) if value < 0 else ("", value)
+    whole, part = divmod(value, 10**decimals)
+    return f"{sign}{whole:0{whole_digits}d}" + (f".{part:0{decimals}d}" if decimals else "")
