@@ -244,6 +244,14 @@ def hex_bytes(value: Any, size: int | None, where: str) -> bytes:
     return raw
 
 
+def canonical_hex(value: Any, size: int | None, where: str) -> bytes:
+    """As `hex_bytes`, and lower case only: in evidence one value has one text, so that no byte of a file can be changed unnoticed."""
+    raw = hex_bytes(value, size, where)
+    if value[2:] != raw.hex():
+        raise Malformed("must be lower-case hexadecimal", where)
+    return raw
+
+
 def from_json(cls: type[T], document: Any, where: str = "") -> T:
     """A struct from its JSON object: exactly the struct's fields, each in range. Raises `Malformed` naming the field."""
     kind = _TYPES[cls]

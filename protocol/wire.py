@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import orjson
 
 from . import merkle
-from .eip712 import MAX_JSON_INTEGER, hex_bytes
+from .eip712 import MAX_JSON_INTEGER, canonical_hex
 from .errors import Malformed
 from .evidence import MAX_DETAILS, MAX_FRAME_RECORDS, MAX_OBIS_BYTES, MAX_RAW_BYTES, Frame, Record, frame_digest, record_hash
 from .evidence import details_hash as hash_details
@@ -66,16 +66,17 @@ def _details(items: Any, where: str) -> Details:
         code = item[0]
         if not code.isascii() or len(code) > MAX_OBIS_BYTES:
             raise Malformed(f"an OBIS code is at most {MAX_OBIS_BYTES} ASCII characters", f"{where}[{i}]")
-        raw = hex_bytes(item[1], None, f"{where}[{i}]")
+        raw = canonical_hex(item[1], None, f"{where}[{i}]")
         if len(raw) > MAX_RAW_BYTES:
             raise Malformed(f"raw bytes are at most {MAX_RAW_BYTES}", f"{where}[{i}]")
         details.append((code, raw))
     return tuple(details)
 
 
-def _record(device: bytes, document: Any, where: str) -> tuple[Record, Details]:
+def parse_record(device: bytes, document: Any, where: str) -> tuple[Record, Details]:
+    """A record and its details from their JSON object; `device` is the frame's. Raises `Malformed`."""
     if type(document) is not dict or document.keys() != _RECORD_KEYS:
-        raise Malformed(_keys_problem(document, _RECORD_KEYS), where)
+        raise Malformed(keys_problem(document, _RECORD_KEYS), where)
     get = document.__getitem__
     numbers = (
         get("channel"), get("sequence"), get("startS"), get("endS"), get("importMilliwattHours"), get("exportMilliwattHours"),
@@ -84,16 +85,34 @@ def _record(device: bytes, document: Any, where: str) -> tuple[Record, Details]:
     )  # fmt: skip
     _bounded(numbers, where)
     details = _details(get("details"), where + ".details")
-    meter = hex_bytes(get("meterHash"), 32, where + ".meterHash")
-    salt = hex_bytes(get("salt"), 32, where + ".salt")
+    meter = canonical_hex(get("meterHash"), 32, where + ".meterHash")
+    salt = canonical_hex(get("salt"), 32, where + ".salt")
     return Record(device, *numbers, meter, hash_details(details), salt), details
 
 
-def _keys_problem(document: Any, expected: frozenset[str]) -> str:
+def keys_problem(document: Any, expected: frozenset[str]) -> str:
+    """A sentence for a JSON value that is not an object with exactly the keys `expected`."""
     if type(document) is not dict:
         return "must be an object"
     missing, unknown = sorted(expected - document.keys()), sorted(set(document) - expected)
     return f"field {missing[0]!r} is missing" if missing else f"unknown field {unknown[0]!r}"
+
+
+def parse_frame_head(document: Any, where: str) -> tuple[Frame, bytes, list[Any]]:
+    """What was signed, the signature, and the record documents, not yet looked into. Raises `Malformed`."""
+    if type(document) is not dict or document.keys() != _FRAME_KEYS:
+        raise Malformed(keys_problem(document, _FRAME_KEYS), where)
+    _bounded((document["firstSequence"], document["count"]), where)
+    device, incarnation, root, previous, seen = [
+        canonical_hex(document[name], 32, f"{where}.{name}")
+        for name in ("device", "incarnation", "recordsRoot", "previousFrame", "headSeen")
+    ]
+    frame = Frame(device, incarnation, document["firstSequence"], document["count"], root, previous, seen)
+    signature = canonical_hex(document["signature"], SIGNATURE_SIZE, f"{where}.signature")
+    items = document["records"]
+    if type(items) is not list or not 1 <= len(items) <= MAX_FRAME_RECORDS:
+        raise Malformed(f"must be a list of 1…{MAX_FRAME_RECORDS} records", f"{where}.records")
+    return frame, signature, items
 
 
 def decode_frame(source: bytes | str | dict[str, Any]) -> SignedFrame:
@@ -106,20 +125,8 @@ def decode_frame(source: bytes | str | dict[str, Any]) -> SignedFrame:
             document = orjson.loads(source)
         except orjson.JSONDecodeError as error:
             raise Malformed(f"is not JSON ({error})", "frame") from None
-    if type(document) is not dict or document.keys() != _FRAME_KEYS:
-        raise Malformed(_keys_problem(document, _FRAME_KEYS), "frame")
-    _bounded((document["firstSequence"], document["count"]), "frame")
-    fields = {name: hex_bytes(document[name], 32, f"frame.{name}") for name in
-              ("device", "incarnation", "recordsRoot", "previousFrame", "headSeen")}  # fmt: skip
-    frame = Frame(
-        fields["device"], fields["incarnation"], document["firstSequence"], document["count"], fields["recordsRoot"],
-        fields["previousFrame"], fields["headSeen"],
-    )  # fmt: skip
-    signature = hex_bytes(document["signature"], SIGNATURE_SIZE, "frame.signature")
-    items = document["records"]
-    if type(items) is not list or not 1 <= len(items) <= MAX_FRAME_RECORDS:
-        raise Malformed(f"must be a list of 1…{MAX_FRAME_RECORDS} records", "frame.records")
-    pairs = [_record(frame.device, item, f"frame.records[{i}]") for i, item in enumerate(items)]
+    frame, signature, items = parse_frame_head(document, "frame")
+    pairs = [parse_record(frame.device, item, f"frame.records[{i}]") for i, item in enumerate(items)]
     signed = SignedFrame(frame, signature, tuple(p[0] for p in pairs), tuple(p[1] for p in pairs))
     check_contents(signed)
     return signed
@@ -147,7 +154,8 @@ def _hex(raw: bytes) -> str:
     return "0x" + raw.hex()
 
 
-def _record_json(record: Record, details: Iterable[tuple[str, bytes]]) -> dict[str, Any]:
+def record_document(record: Record, details: Iterable[tuple[str, bytes]]) -> dict[str, Any]:
+    """The wire form of a record as a JSON object."""
     return {
         "sequence": record.sequence, "channel": record.channel, "startS": record.start_s, "endS": record.end_s,
         "importMilliwattHours": record.import_milliwatt_hours, "exportMilliwattHours": record.export_milliwatt_hours,
@@ -160,12 +168,16 @@ def _record_json(record: Record, details: Iterable[tuple[str, bytes]]) -> dict[s
 
 def frame_document(signed: SignedFrame) -> dict[str, Any]:
     """The wire form of a frame as a JSON object."""
-    frame = signed.frame
+    records = [record_document(r, d) for r, d in zip(signed.records, signed.details, strict=True)]
+    return frame_head_document(signed.frame, signed.signature) | {"records": records}
+
+
+def frame_head_document(frame: Frame, signature: bytes) -> dict[str, Any]:
+    """The wire form of a frame without its records."""
     return {
         "device": _hex(frame.device), "incarnation": _hex(frame.incarnation), "firstSequence": frame.first_sequence,
         "count": frame.count, "recordsRoot": _hex(frame.records_root), "previousFrame": _hex(frame.previous_frame),
-        "headSeen": _hex(frame.head_seen), "signature": _hex(signed.signature),
-        "records": [_record_json(r, d) for r, d in zip(signed.records, signed.details, strict=True)],
+        "headSeen": _hex(frame.head_seen), "signature": _hex(signature),
     }  # fmt: skip
 
 
