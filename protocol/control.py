@@ -7,12 +7,10 @@ rise per control key, by at most `MAX_NUMBER_STEP` at once.
 from __future__ import annotations
 
 from enum import IntEnum
-from typing import Any, NamedTuple
-
-import rfc8785
+from typing import NamedTuple
 
 from .eip712 import struct
-from .hashing import keccak
+from .hashing import document_hash as document_hash
 from .money import Terms
 
 MAX_NUMBER_STEP = 1_000_000
@@ -128,8 +126,3 @@ class KeyRotation(NamedTuple):
     new_key: bytes
     last_frame: bytes
     deadline_s: int
-
-
-def document_hash(document: dict[str, Any]) -> bytes:
-    """keccak of a document's RFC 8785 form (policies, agreements, tariffs)."""
-    return keccak(rfc8785.dumps(document))

@@ -7,6 +7,11 @@ about 220,000. Both are proven equal by test.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
+
+import rfc8785
+
+from .errors import Malformed
 
 ZERO32 = bytes(32)
 
@@ -24,3 +29,11 @@ def _pick() -> Callable[[bytes], bytes]:
 
 keccak: Callable[[bytes], bytes] = _pick()
 """keccak(data) -> 32 bytes."""
+
+
+def document_hash(document: dict[str, Any]) -> bytes:
+    """keccak of a document's RFC 8785 form (policies, agreements, tariffs). Raises `Malformed` for integers from 2^53 on."""
+    try:
+        return keccak(rfc8785.dumps(document))
+    except rfc8785.CanonicalizationError as error:
+        raise Malformed(f"has no canonical JSON form ({error})", "document") from None
