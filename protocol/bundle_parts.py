@@ -36,6 +36,7 @@ class SessionFacts(NamedTuple):
     device: bytes
     channel: int
     rated_watts: int
+    register_modulus_milliwatt_hours: int  # where the placement's register rolls over; 0: it does not
     operator: bytes  # address: signs hand-overs and rulings
     service_key: bytes  # address that signs receipts, as the agent pinned it
     first_sequence: int  # the record whose register the bill starts from

@@ -165,7 +165,7 @@ class Evidence:
         return Bundle(
             session=SessionFacts(
                 session, terms, CHAIN_ID, self.escrow, self.registry, self.anchor_log, self.start_s, 500_000_000, self.salt, self.device,
-                self.channel, self.rated_watts, self.operator.address, self.service.address, 0, self.records[-1][0].sequence,
+                self.channel, self.rated_watts, 0, self.operator.address, self.service.address, 0, self.records[-1][0].sequence,
             ),
             tariff=self.tariff, agreement=None, policy=None, bill=bill,
             charge=Signed(amount, (signer.sign(digest(money_domain(CHAIN_ID, self.escrow), amount)),)),

@@ -1,5 +1,6 @@
 """The bundle as a file: it comes back as it went, it stays small, and no bytes break its reader."""
 
+import contextlib
 import gzip
 import zlib
 
@@ -43,10 +44,8 @@ def test_a_file_with_any_byte_changed_decodes_to_something_else_or_is_refused(da
     text = bytearray(SMALL_TEXT)
     place = data.draw(st.integers(0, len(text) - 1))
     text[place] ^= data.draw(st.integers(1, 255))
-    try:
+    with contextlib.suppress(Malformed):
         assert decode_bundle(bytes(text)) != bundle
-    except Malformed:
-        pass
 
 
 def test_a_key_written_twice_is_refused() -> None:
