@@ -116,8 +116,8 @@ _TABLES: dict[type, dict[str, Reader]] = {
     SessionFacts: {
         "session": _HASH, "terms": lambda v, w: _struct(Terms, v, w), "chain_id": _integer, "escrow": _ADDRESS,
         "registry": _ADDRESS, "anchor_log": _ADDRESS, "opened_at_s": _integer, "lock_micro": _integer, "point_salt": _or_none(_HASH),
-        "device": _HASH, "channel": _integer, "rated_watts": _integer, "register_modulus_milliwatt_hours": _integer, "operator": _ADDRESS, "service_key": _ADDRESS,
-        "first_sequence": _integer, "last_sequence": _integer,
+        "device": _HASH, "channel": _integer, "rated_watts": _integer, "register_modulus_milliwatt_hours": _integer, "operator": _ADDRESS,
+        "service_key": _ADDRESS, "first_sequence": _integer, "last_sequence": _integer,
     },
     CreditNote: {"amount_micro": _integer, "at_s": _integer, "transaction": _HASH},
     Tail: {"name": _text, "amount_micro": _integer},

@@ -84,8 +84,8 @@ def _known(address: bytes) -> list[PublicKey]:
     return []
 
 
-def _der(raw: bytes) -> bytes:
-    """r‖s as a DER ECDSA signature (SEC 1 §C.5)."""
+def der_signature(raw: bytes) -> bytes:
+    """The 64 bytes r‖s as a DER ECDSA signature (SEC 1 §C.5)."""
     parts = b""
     for half in (raw[:32], raw[32:64]):
         number = half.lstrip(b"\x00") or b"\x00"
@@ -100,7 +100,7 @@ def check_signature(digest: bytes, signature: bytes, address: bytes) -> None:
     known = _known(address)
     if known:
         _canonical(signature)
-        if known[0].verify(_der(signature), digest, hasher=None):
+        if known[0].verify(der_signature(signature), digest, hasher=None):
             return
         raise BadSignature(f"not signed by 0x{address.hex()}")
     public = recover_public(digest, signature)
