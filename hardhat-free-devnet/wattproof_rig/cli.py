@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import signal
 from pathlib import Path
 from typing import Annotated, Any
@@ -19,7 +20,8 @@ BAUDS = (300, 600, 1200, 2400, 4800, 9600, 19200)
 
 app = typer.Typer(add_completion=False, rich_markup_mode="rich")
 
-HELP = """Run a bench rig: one real electrical circuit in software, on two real serial lines.
+HELP = (
+    """Run a bench rig: one real electrical circuit in software, on two real serial lines.
 
 A [b]meter[/b] (IEC 62056-21 mode C) answers on DIR/meter, a [b]relay[/b] (Modbus RTU, unit 1, coil 0 drives, discrete input 0
 is the auxiliary contact) on DIR/relay, and a [b]load[/b] draws what the profile says for as long as the contact is closed. Energy
@@ -35,21 +37,31 @@ counts exactly; the register is kept in DIR and goes on after a restart.
 
 [b]Profiles[/b]
 
-""" + "\n\n".join(f"  {name}: {what}" for name, (_, _, what) in SHIPPED.items()) + """
+"""
+    + "\n\n".join(f"  {name}: {what}" for name, (_, _, what) in SHIPPED.items())
+    + """
 
   FILE.csv:COLUMN: each row (watt-hours per quarter hour) played for one second at that row's real power
 
 [b]Faults[/b] (--fault at the start, tell at any time)
 
-  """ + ", ".join(name for name in COMMANDS if name not in ("state", "mark", "load", "clear")) + """
+  """
+    + ", ".join(name for name in COMMANDS if name not in ("state", "mark", "load", "clear"))
+    + """
 """
+)
 
 
 def _fault_command(text: str) -> dict[str, Any]:
     """`weld`, `leak=5000`, `meter=silent`: a fault on the command line as a control command."""
     name, separator, value = text.partition("=")
-    key = {"leak": "milliwatts", "meter": "mode", "roll_over": "remaining_milliwatt_hours", "glitch_zero": "readings",
-           "jump": "milliwatt_hours"}.get(name, "on")
+    key = {
+        "leak": "milliwatts",
+        "meter": "mode",
+        "roll_over": "remaining_milliwatt_hours",
+        "glitch_zero": "readings",
+        "jump": "milliwatt_hours",
+    }.get(name, "on")
     if not separator:
         return {"do": name}
     try:
@@ -78,8 +90,7 @@ def run(
         load = load_profile(profile, start)
     except ProfileError as error:
         _fail(str(error))
-    options = {"step_milliwatt_hours": step, "digits": digits, "closed": closed, "initial_baud": initial_baud,
-               "programming": programming}
+    options = {"step_milliwatt_hours": step, "digits": digits, "closed": closed, "initial_baud": initial_baud, "programming": programming}
     try:
         asyncio.run(serve(state.absolute(), load, points, options, [_fault_command(text) for text in fault or []]))
     except (StoreError, OSError) as error:
@@ -105,6 +116,8 @@ async def serve(state: Path, load: Profile, count: int, options: dict[str, Any],
             directory = state if count == 1 else state / f"point-{number}"
             point = Point(directory, load, number=number, **options)
             points.append(point)
+            if number == 1 and count > 1:
+                summary.unlink(missing_ok=True)  # of a rig that was killed: now that we hold the first point's lock
             sockets.append(ControlSocket(point))
             await sockets[-1].start()
             for command in faults:
@@ -113,7 +126,7 @@ async def serve(state: Path, load: Profile, count: int, options: dict[str, Any],
                     raise StoreError(f"--fault: {answer['error']}")
             point.announce(str(sockets[-1].path))
         if count > 1:
-            write_whole(summary, json.dumps({"points": [str(point.directory) for point in points]}, indent=1) + "\n")
+            write_whole(summary, json.dumps({"points": [str(point.directory) for point in points], "pid": os.getpid()}, indent=1) + "\n")
         _greet(state, load, points)
         await stop.wait()
     finally:

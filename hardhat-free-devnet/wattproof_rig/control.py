@@ -28,14 +28,14 @@ class CommandError(ValueError):
 
 
 def _flag(arguments: dict[str, Any], name: str = "on") -> bool:
-    value = arguments.pop(name, True)
+    value = arguments.get(name, True)
     if not isinstance(value, bool):
         raise CommandError(f"{name!r} must be true or false, not {value!r}")
     return value
 
 
 def _number(arguments: dict[str, Any], name: str, default: int, most: int, least: int = 0) -> int:
-    value = arguments.pop(name, default)
+    value = arguments.get(name, default)
     if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
         raise CommandError(f"{name!r} must be a whole number from {least} to {most}, not {value!r}")
     return value
@@ -69,14 +69,17 @@ def _open_cover(point: Point, arguments: dict[str, Any]) -> None:
 
 def _swap_meter(point: Point, arguments: dict[str, Any]) -> None:
     old, circuit = point.unit, point.circuit
-    serial = arguments.pop("serial", str(int(old.serial) + 1) if old.serial.isdigit() else "10000002")
+    serial = arguments.get("serial", str(int(old.serial) + 1) if old.serial.isdigit() else "10000002")
     if not isinstance(serial, str) or not serial.isalnum() or not serial.isascii() or len(serial) > 16:
         raise CommandError(f"'serial' must be 1 to 16 letters and digits, not {serial!r}")
     shown_import = _number(arguments, "import_milliwatt_hours", 0, MAX_REGISTER_MILLIWATT_HOURS)
     shown_export = _number(arguments, "export_milliwatt_hours", 0, MAX_REGISTER_MILLIWATT_HOURS)
     point.unit = MeterUnit(
-        serial, old.step_milliwatt_hours, old.digits,
-        shown_import - circuit.import_milliwatt_hours, shown_export - circuit.export_milliwatt_hours,
+        serial,
+        old.step_milliwatt_hours,
+        old.digits,
+        shown_import - circuit.import_milliwatt_hours,
+        shown_export - circuit.export_milliwatt_hours,
     )
     point.meter_line.stop_sending()
     point.wire.hang_up()
@@ -90,7 +93,7 @@ def _roll_over(point: Point, arguments: dict[str, Any]) -> None:
 
 
 def _meter(point: Point, arguments: dict[str, Any]) -> None:
-    mode = arguments.pop("mode", None)
+    mode = arguments.get("mode", None)
     if mode not in METER_MODES:
         raise CommandError(f"'mode' must be one of {', '.join(METER_MODES)}, not {mode!r}")
     point.meter_mode = mode
@@ -113,7 +116,7 @@ def _load(point: Point, arguments: dict[str, Any]) -> None:
         watts = _number(arguments, "milliwatts", 0, MAX_MILLIWATTS, -MAX_MILLIWATTS)
         point.circuit.set_profile(Profile(f"{watts} mW", (watts,)))
         return
-    name = arguments.pop("profile", None)
+    name = arguments.get("profile", None)
     if not isinstance(name, str):
         raise CommandError("'load' needs a profile's name or a number of milliwatts")
     try:
@@ -131,10 +134,24 @@ def _clear(point: Point, _: dict[str, Any]) -> None:
     circuit.reconsider()
 
 
-COMMANDS: dict[str, Callable[[Point, dict[str, Any]], None]] = {
-    "weld": _weld, "lie": _lie, "leak": _leak, "jam": _jam, "lose_power": _lose_power, "swap_meter": _swap_meter,
-    "roll_over": _roll_over, "open_cover": _open_cover, "meter": _meter, "glitch_zero": _glitch_zero, "jump": _jump,
-    "load": _load, "clear": _clear, "mark": lambda point, _: point.mark(), "state": lambda point, _: None,
+Command = Callable[[Point, dict[str, Any]], None]
+# Each command and the arguments it knows, so that a misspelt one is refused before anything has changed.
+COMMANDS: dict[str, tuple[Command, frozenset[str]]] = {
+    "weld": (_weld, frozenset({"on"})),
+    "lie": (_lie, frozenset({"on"})),
+    "jam": (_jam, frozenset({"on"})),
+    "leak": (_leak, frozenset({"milliwatts"})),
+    "lose_power": (_lose_power, frozenset({"on"})),
+    "swap_meter": (_swap_meter, frozenset({"serial", "import_milliwatt_hours", "export_milliwatt_hours"})),
+    "roll_over": (_roll_over, frozenset({"remaining_milliwatt_hours"})),
+    "open_cover": (_open_cover, frozenset({"on"})),
+    "meter": (_meter, frozenset({"mode"})),
+    "glitch_zero": (_glitch_zero, frozenset({"readings"})),
+    "jump": (_jump, frozenset({"milliwatt_hours"})),
+    "load": (_load, frozenset({"profile", "milliwatts"})),
+    "clear": (_clear, frozenset()),
+    "mark": (lambda point, _: point.mark(), frozenset()),
+    "state": (lambda point, _: None, frozenset()),
 }
 
 
@@ -146,13 +163,17 @@ def obey(point: Point, command: object) -> dict[str, Any]:
     if do not in COMMANDS:
         return {"ok": False, "error": f"no command {do!r}: choose one of {', '.join(COMMANDS)}"}
     arguments = {key: value for key, value in command.items() if key != "do"}
+    act, known = COMMANDS[do]
+    if unknown := sorted(set(arguments) - known):
+        return {"ok": False, "error": f"{do} does not know {unknown[0]!r}; it knows {', '.join(sorted(known)) or 'no argument'}"}
     point.advance()
     try:
-        COMMANDS[do](point, arguments)
+        act(point, arguments)
     except CommandError as error:
         return {"ok": False, "error": f"{do}: {error}"}
-    point.save()
-    return {"ok": True, **point.state()}
+    answer = {"ok": True, **point.state()}
+    point.save()  # after the answer was made and before it is given: a killed rig never goes back behind what it said
+    return answer
 
 
 class ControlSocket:

@@ -41,8 +41,15 @@ def with_check(block: bytes) -> bytes:
 class MeterWire:
     """`data_sets` gives the values at the moment of asking; `serial` the present meter's number."""
 
-    def __init__(self, data_sets: Callable[[], dict[str, str]], serial: Callable[[], str], *,
-                 initial_baud: int = 300, top_baud: int = 19200, programming: bool = True):
+    def __init__(
+        self,
+        data_sets: Callable[[], dict[str, str]],
+        serial: Callable[[], str],
+        *,
+        initial_baud: int = 300,
+        top_baud: int = 19200,
+        programming: bool = True,
+    ):
         self._data_sets = data_sets
         self._serial = serial
         self.initial_baud = initial_baud

@@ -31,19 +31,35 @@ FIRST_SERIAL = 10_000_001
 class Point:
     """Faults are plain attributes set by `control`; `close` leaves nothing behind but the registers."""
 
-    def __init__(self, directory: Path, profile: Profile, *, number: int = 1, step_milliwatt_hours: int = 1000,
-                 digits: int = 9, closed: bool = False, initial_baud: int = 300, programming: bool = True):
+    def __init__(
+        self,
+        directory: Path,
+        profile: Profile,
+        *,
+        number: int = 1,
+        step_milliwatt_hours: int = 1000,
+        digits: int = 9,
+        closed: bool = False,
+        initial_baud: int = 300,
+        programming: bool = True,
+    ):
         self.directory = directory
         self.store = Store(directory)
+        (directory / "rig.json").unlink(missing_ok=True)  # of a rig that was killed
         saved = self.store.load()
         self.circuit = Circuit(
-            profile, time.monotonic_ns(), closed=closed,
-            import_mw_ns=saved.get("import_mw_ns", 0), export_mw_ns=saved.get("export_mw_ns", 0),
+            profile,
+            time.monotonic_ns(),
+            closed=closed,
+            import_mw_ns=saved.get("import_mw_ns", 0),
+            export_mw_ns=saved.get("export_mw_ns", 0),
         )
         self.unit = MeterUnit(
             serial=saved.get("serial", str(FIRST_SERIAL + 1000 * (number - 1))),
-            step_milliwatt_hours=step_milliwatt_hours, digits=digits,
-            import_offset=saved.get("import_offset", 0), export_offset=saved.get("export_offset", 0),
+            step_milliwatt_hours=step_milliwatt_hours,
+            digits=digits,
+            import_offset=saved.get("import_offset", 0),
+            export_offset=saved.get("export_offset", 0),
             power_failures=saved.get("power_failures", 0),
         )
         self.meter_mode = "normal"
@@ -51,9 +67,7 @@ class Point:
         self._mark_mw_ns = self.circuit.import_mw_ns
         self._noise = random.Random(number)  # noqa: S311 - noise, not a secret; seeded so that a run repeats
         self._heard_ns = 0
-        self.wire = meter_wire.MeterWire(
-            self._shown, lambda: self.unit.serial, initial_baud=initial_baud, programming=programming
-        )
+        self.wire = meter_wire.MeterWire(self._shown, lambda: self.unit.serial, initial_baud=initial_baud, programming=programming)
         self.relay = relay_wire.RelayWire(self._drive, lambda: self.circuit.coil, lambda: self.circuit.auxiliary_closed)
         self.meter_line = PtyLine(directory / "meter", initial_baud, self._meter_heard)
         self.relay_line = PtyLine(directory / "relay", relay_wire.BAUD, self._relay_heard)
@@ -75,11 +89,16 @@ class Point:
     def save(self) -> None:
         """Keep the registers."""
         circuit, unit = self.circuit, self.unit
-        self.store.save({
-            "import_mw_ns": circuit.import_mw_ns, "export_mw_ns": circuit.export_mw_ns, "serial": unit.serial,
-            "import_offset": unit.import_offset, "export_offset": unit.export_offset,
-            "power_failures": unit.power_failures,
-        })
+        self.store.save(
+            {
+                "import_mw_ns": circuit.import_mw_ns,
+                "export_mw_ns": circuit.export_mw_ns,
+                "serial": unit.serial,
+                "import_offset": unit.import_offset,
+                "export_offset": unit.export_offset,
+                "power_failures": unit.power_failures,
+            }
+        )
 
     async def _tick(self) -> None:
         while True:
@@ -97,18 +116,28 @@ class Point:
         now = self.advance()
         c, u = self.circuit, self.unit
         return {
-            "monotonic_ns": now, "power_milliwatts": c.power_milliwatts, "voltage_millivolts": c.voltage_millivolts,
-            "coil": c.coil, "contact_closed": c.contact_closed, "auxiliary_open": not c.auxiliary_closed,
-            "contact_opened_ns": c.contact_opened_ns, "contact_closed_ns": c.contact_closed_ns,
+            "monotonic_ns": now,
+            "power_milliwatts": c.power_milliwatts,
+            "voltage_millivolts": c.voltage_millivolts,
+            "coil": c.coil,
+            "contact_closed": c.contact_closed,
+            "auxiliary_open": not c.auxiliary_closed,
+            "contact_opened_ns": c.contact_opened_ns,
+            "contact_closed_ns": c.contact_closed_ns,
             "coil_written_ns": self.coil_written_ns,
-            "import_milliwatt_hours": c.import_milliwatt_hours, "export_milliwatt_hours": c.export_milliwatt_hours,
+            "import_milliwatt_hours": c.import_milliwatt_hours,
+            "export_milliwatt_hours": c.export_milliwatt_hours,
             "since_mark_milliwatt_hours": (c.import_mw_ns - self._mark_mw_ns) // MW_NS_PER_MWH,
             "meter": {
-                "serial": u.serial, "import_milliwatt_hours": u.register(c.import_milliwatt_hours, u.import_offset),
+                "serial": u.serial,
+                "import_milliwatt_hours": u.register(c.import_milliwatt_hours, u.import_offset),
                 "export_milliwatt_hours": u.register(c.export_milliwatt_hours, u.export_offset),
-                "step_milliwatt_hours": u.step_milliwatt_hours, "digits": u.digits,
+                "step_milliwatt_hours": u.step_milliwatt_hours,
+                "digits": u.digits,
             },
-            "profile": c.profile.name, "note": c.profile.note, "slot": c.profile.slot_at(c.load_ns),
+            "profile": c.profile.name,
+            "note": c.profile.note,
+            "slot": c.profile.slot_at(c.load_ns),
             "faults": self.faults(),
         }
 
@@ -116,8 +145,13 @@ class Point:
         """Names of what is broken now."""
         c = self.circuit
         named = {
-            "weld": c.welded, "lie": c.lying, "jam": c.jammed, "leak": c.leak_milliwatts, "open_cover": self.unit.cover_open,
-            "lose_power": not c.supply_present, f"meter={self.meter_mode}": self.meter_mode != "normal",
+            "weld": c.welded,
+            "lie": c.lying,
+            "jam": c.jammed,
+            "leak": c.leak_milliwatts,
+            "open_cover": self.unit.cover_open,
+            "lose_power": not c.supply_present,
+            f"meter={self.meter_mode}": self.meter_mode != "normal",
             "glitch_zero": self.unit.zero_readings,
         }
         return [name for name, on in named.items() if on]
@@ -192,10 +226,20 @@ class Point:
 
     def announce(self, control: str) -> None:
         """Write rig.json: from now on the point answers."""
-        write_whole(self.directory / "rig.json", json.dumps({
-            "meter": self.meter_line.path, "relay": self.relay_line.path, "control": control,
-            "serial": self.unit.serial, "pid": os.getpid(),
-        }, indent=1) + "\n")
+        write_whole(
+            self.directory / "rig.json",
+            json.dumps(
+                {
+                    "meter": self.meter_line.path,
+                    "relay": self.relay_line.path,
+                    "control": control,
+                    "serial": self.unit.serial,
+                    "pid": os.getpid(),
+                },
+                indent=1,
+            )
+            + "\n",
+        )
 
     def close(self) -> None:
         """Take the lines away and keep the registers."""

@@ -11,10 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 SECOND_NS = 10**9
-SIMBENCH_NOTE = (
-    "Load profile derived from SimBench (simbench 1.6.3, 1-LV-rural2), © the SimBench consortium, "
-    "Open Database License 1.0"
-)
+SIMBENCH_NOTE = "Load profile derived from SimBench (simbench 1.6.3, 1-LV-rural2), © the SimBench consortium, Open Database License 1.0"
 # A year of quarter hours is 35,136 slots; a file beyond this is not a load profile but a mistake.
 MAX_SLOTS = 400_000
 # 100 kW at one point is beyond any single-phase or household connection; more is a unit mistake in the file.

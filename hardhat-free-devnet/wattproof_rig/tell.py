@@ -42,7 +42,7 @@ def _argument(text: str) -> tuple[str, Any]:
 def main(words: list[str]) -> int:
     """Print the rig's answer as JSON; 1 with a sentence where there is none."""
     if len(words) < 2 or words[0].startswith("-"):
-        print('usage: python -m wattproof_rig.tell DIR COMMAND [name=value ...]   for example: tell DIR leak milliwatts=5000')
+        print("usage: python -m wattproof_rig.tell DIR COMMAND [name=value ...]   for example: tell DIR leak milliwatts=5000")
         return 2
     try:
         print(json.dumps(tell(words[0], words[1], **dict(map(_argument, words[2:]))), indent=1))

@@ -97,8 +97,7 @@ class DisconnectionCheck:
         return Next.LOOK_AGAIN
 
 
-def supply_is_on(auxiliary_open: bool, sample: MeterSample,
-                 starting_power_milliwatts: int = STARTING_POWER_MILLIWATTS) -> bool:
+def supply_is_on(auxiliary_open: bool, sample: MeterSample, starting_power_milliwatts: int = STARTING_POWER_MILLIWATTS) -> bool:
     """Whether a point that should be disconnected is not: auxiliary closed, or power flows.
 
     Voltage alone is no proof of supply (a leak or induction shows some), and one look cannot tell; power or contact do.

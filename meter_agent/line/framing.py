@@ -22,8 +22,10 @@ def strip_parity(data: bytes) -> bytes:
     """The seven data bits of each character; `BadBytes` at the first with odd parity."""
     for at, byte in enumerate(data):
         if byte.bit_count() & 1:
-            raise BadBytes(f"character {at} of a burst of {len(data)} from the meter is {byte:#04x}, whose parity is odd: "
-                           "check the wiring, the optical head and the baud rate")
+            raise BadBytes(
+                f"character {at} of a burst of {len(data)} from the meter is {byte:#04x}, whose parity is odd: "
+                "check the wiring, the optical head and the baud rate"
+            )
     return bytes(byte & 0x7F for byte in data)
 
 

@@ -191,8 +191,10 @@ class ModeC:
         starts = [at for opener in openers if (at := self._buffer.find(opener)) >= 0]
         skipped = min(starts, default=len(self._buffer))
         if skipped > MAX_NOISE:
-            raise BadBytes(f"{skipped} bytes from the meter and no message in them, e.g. {self._buffer[:20]!r}: "
-                           "check baud rate and wiring, or the meter babbles")
+            raise BadBytes(
+                f"{skipped} bytes from the meter and no message in them, e.g. {self._buffer[:20]!r}: "
+                "check baud rate and wiring, or the meter babbles"
+            )
         if starts:
             self._buffer = self._buffer[skipped:]
         return bool(starts)
@@ -231,8 +233,10 @@ class ModeC:
             return None
         check = check_character(self._buffer[1 : end + 1])
         if check != self._buffer[end + 1]:
-            raise BadBytes(f"block check is {self._buffer[end + 1]:#04x}, the {end + 1} bytes received give {check:#04x}: "
-                           "noise on the line, or a meter that computes it wrongly")
+            raise BadBytes(
+                f"block check is {self._buffer[end + 1]:#04x}, the {end + 1} bytes received give {check:#04x}: "
+                "noise on the line, or a meter that computes it wrongly"
+            )
         return self._block(first, self._buffer[1:end])
 
     def _block(self, first: bytes, body: bytes) -> tuple[Step, Event]:

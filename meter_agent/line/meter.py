@@ -262,8 +262,10 @@ class ModeCMeter:
         state = self._core.state.name.lower().replace("_", " ")
         self._core.hang_up()
         if not received:
-            raise MeterSilent(f"no answer from the meter at {self._line.url} while {state}: "
-                              "check its supply, the wiring, the optical head and the opening baud rate")
+            raise MeterSilent(
+                f"no answer from the meter at {self._line.url} while {state}: "
+                "check its supply, the wiring, the optical head and the opening baud rate"
+            )
         if deadline_passed:
             raise MeterTooSlow(f"the meter at {self._line.url} sent {received} bytes and was not done in time while {state}")
         raise BadBytes(f"the meter at {self._line.url} stopped after {received} bytes while {state}: the message was cut short")
@@ -280,7 +282,8 @@ def _expect(kind: type[Wanted], event: Event) -> Wanted:
     return event
 
 
-def open_meter(url: str, *, initial_baud: int = 300, address: str = "", password: str = DEFAULT_PASSWORD,
-               codes: MeterMap | None = None) -> Meter:
+def open_meter(
+    url: str, *, initial_baud: int = 300, address: str = "", password: str = DEFAULT_PASSWORD, codes: MeterMap | None = None
+) -> Meter:
     """A meter on the port `url` (a device path or any pyserial URL). Touches nothing until it is first asked."""
     return ModeCMeter(SerialLine(url, initial_baud), address=address, password=password, codes=codes)

@@ -32,7 +32,10 @@ class MeterMap(NamedTuple):
     voltage: str = "32.7.0"  # sensed downstream of the contact
     status: str = "C.5.0"
     status_bits: tuple[MeterStatus, ...] = (
-        MeterStatus.TAMPER, MeterStatus.POWER_FAIL, MeterStatus.CLOCK_NOT_SYNCHRONISED, MeterStatus.OVERCURRENT,
+        MeterStatus.TAMPER,
+        MeterStatus.POWER_FAIL,
+        MeterStatus.CLOCK_NOT_SYNCHRONISED,
+        MeterStatus.OVERCURRENT,
     )
     read_command: str = "R5"
 
@@ -100,13 +103,20 @@ def reading_of(data_sets: Iterable[DataSet], identification: str, moment: Moment
     if register.milli < 0 or exported < 0:
         raise BadBytes(f"a register is negative: {imported.text}")
     return MeterReading(
-        serial=serial, identification=identification, import_milliwatt_hours=register.milli,
-        export_milliwatt_hours=exported, step_milliwatt_hours=register.step, register_digits=register.digits,
+        serial=serial,
+        identification=identification,
+        import_milliwatt_hours=register.milli,
+        export_milliwatt_hours=exported,
+        step_milliwatt_hours=register.step,
+        register_digits=register.digits,
         voltage_millivolts=exact(by_code[codes.voltage]).milli if codes.voltage in by_code else 0,
         current_milliamps=exact(by_code[codes.current]).milli if codes.current in by_code else 0,
         power_milliwatts=exact(_required(by_code, codes.power)).milli,
-        status=_status(by_code.get(codes.status), codes), details=[(one.address, one.raw) for one in sets],
-        read_at_s=moment.read_at_s, started_ns=moment.started_ns, finished_ns=moment.finished_ns,
+        status=_status(by_code.get(codes.status), codes),
+        details=[(one.address, one.raw) for one in sets],
+        read_at_s=moment.read_at_s,
+        started_ns=moment.started_ns,
+        finished_ns=moment.finished_ns,
     )
 
 
@@ -118,7 +128,9 @@ def sample_of(data_sets: Iterable[DataSet], serial: str, moment: Moment, codes: 
         power_milliwatts=exact(_required(by_code, codes.power)).milli,
         voltage_millivolts=exact(by_code[codes.voltage]).milli if codes.voltage in by_code else None,
         import_milliwatt_hours=exact(imported, whole=True).milli if imported else None,
-        read_at_s=moment.read_at_s, started_ns=moment.started_ns, finished_ns=moment.finished_ns,
+        read_at_s=moment.read_at_s,
+        started_ns=moment.started_ns,
+        finished_ns=moment.finished_ns,
         serial=serial or _serial(by_code, codes),
     )
 

@@ -77,14 +77,17 @@ class ModbusRelay:
                 answer = ask()
             except ModbusException as error:
                 self._close()  # what may still be coming is not the answer to the next question
-                raise RelaySilent(f"no answer from the relay at {self._port}, unit {self._unit}: check its supply and wiring "
-                                  f"({error})") from error
+                raise RelaySilent(
+                    f"no answer from the relay at {self._port}, unit {self._unit}: check its supply and wiring ({error})"
+                ) from error
             except (OSError, TypeError, ValueError, IndexError) as error:
                 self._close()
                 raise PortError(f"the relay's port {self._port} failed: {error}. It is opened again at the next call") from error
         if isinstance(answer, ExceptionResponse):
-            raise RelayRefused(f"the relay at {self._port} answered Modbus exception {answer.exception_code}: "
-                               f"check unit {self._unit}, coil {self._coil}, input {self._input}")
+            raise RelayRefused(
+                f"the relay at {self._port} answered Modbus exception {answer.exception_code}: "
+                f"check unit {self._unit}, coil {self._coil}, input {self._input}"
+            )
         if not isinstance(answer, kind):
             raise BadBytes(f"the relay at {self._port} answered with {type(answer).__name__}, not {kind.__name__}")
         return answer

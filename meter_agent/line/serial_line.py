@@ -28,12 +28,19 @@ class SerialLine:
         if self._port is None:
             try:
                 self._port = serial.serial_for_url(
-                    self.url, baudrate=self.baud, bytesize=8, parity="N", stopbits=1,
-                    timeout=0, write_timeout=WRITE_TIMEOUT_S, exclusive=True,
+                    self.url,
+                    baudrate=self.baud,
+                    bytesize=8,
+                    parity="N",
+                    stopbits=1,
+                    timeout=0,
+                    write_timeout=WRITE_TIMEOUT_S,
+                    exclusive=True,
                 )
             except (OSError, ValueError) as error:
-                raise PortError(f"cannot open the meter's port {self.url}: {error}. "
-                                "Is it plugged in, and not in use by another program?") from error
+                raise PortError(
+                    f"cannot open the meter's port {self.url}: {error}. Is it plugged in, and not in use by another program?"
+                ) from error
         return self._port
 
     def _lost(self, error: Exception) -> PortError:

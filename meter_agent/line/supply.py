@@ -84,8 +84,10 @@ class _Observer:
 
     def result(self, state: SupplyState, wanted: str) -> Disconnection:
         look = self.last
-        seen = (f"auxiliary {_words(look.auxiliary_open, 'open', 'closed')}, "
-                f"voltage {look.voltage_millivolts} mV, power {look.power_milliwatts} mW")
+        seen = (
+            f"auxiliary {_words(look.auxiliary_open, 'open', 'closed')}, "
+            f"voltage {look.voltage_millivolts} mV, power {look.power_milliwatts} mW"
+        )
         detail = seen if state is not SupplyState.FAILED else f"not {wanted} after {self.attempts} orders: {seen}"
         if self.failed:
             detail += f"; {self.failed}"
@@ -96,8 +98,9 @@ def _words(value: bool | None, true: str, false: str) -> str:
     return "unknown" if value is None else true if value else false
 
 
-def disconnect(meter: Meter, relay: Relay, *, starting_power_milliwatts: int = STARTING_POWER_MILLIWATTS,
-               deadline_s: float = DEADLINE_S) -> Disconnection:
+def disconnect(
+    meter: Meter, relay: Relay, *, starting_power_milliwatts: int = STARTING_POWER_MILLIWATTS, deadline_s: float = DEADLINE_S
+) -> Disconnection:
     """Open the contact and measure until the point is disconnected or the deadline has passed (plus one look begun before).
 
     On FAILED: escalate, and call again; an order to disconnect never expires.

@@ -89,6 +89,7 @@ def exact(data_set: DataSet, *, whole: bool = False) -> Exact:
         milli, rest = divmod(value, 10**-shift)
         step = 1
         if whole:
-            raise BadBytes(f"{data_set.address} shows {data_set.text}, finer than a milliwatt-hour (remainder {rest}): "
-                           "set the meter to fewer decimals")
+            raise BadBytes(
+                f"{data_set.address} shows {data_set.text}, finer than a milliwatt-hour (remainder {rest}): set the meter to fewer decimals"
+            )
     return Exact(-milli if sign == "-" else milli, step, len(before + after))
