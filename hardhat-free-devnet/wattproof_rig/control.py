@@ -93,7 +93,7 @@ def _roll_over(point: Point, arguments: dict[str, Any]) -> None:
 
 
 def _meter(point: Point, arguments: dict[str, Any]) -> None:
-    mode = arguments.get("mode", None)
+    mode = arguments.get("mode")
     if mode not in METER_MODES:
         raise CommandError(f"'mode' must be one of {', '.join(METER_MODES)}, not {mode!r}")
     point.meter_mode = mode
@@ -116,7 +116,7 @@ def _load(point: Point, arguments: dict[str, Any]) -> None:
         watts = _number(arguments, "milliwatts", 0, MAX_MILLIWATTS, -MAX_MILLIWATTS)
         point.circuit.set_profile(Profile(f"{watts} mW", (watts,)))
         return
-    name = arguments.get("profile", None)
+    name = arguments.get("profile")
     if not isinstance(name, str):
         raise CommandError("'load' needs a profile's name or a number of milliwatts")
     try:

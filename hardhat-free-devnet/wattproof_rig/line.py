@@ -63,10 +63,10 @@ class PtyLine:
         if self.powered:
             self._on_bytes(data)
 
-    def send(self, data: bytes, *, after_s: float = 0.0, slower: int = 1, then: Callable[[], None] | None = None) -> None:
-        """Send after a reaction time, paced by baud (`slower` times as slow); `then` is called after the last bit."""
+    def send(self, data: bytes, *, after_s: float = 0.0, byte_s: float = 0.0, then: Callable[[], None] | None = None) -> None:
+        """Send after a reaction time, one byte each `byte_s` (default: by baud); `then` is called after the last bit."""
         self.stop_sending()
-        self._sending = self._loop.create_task(self._pace(data, after_s, slower, then))
+        self._sending = self._loop.create_task(self._pace(data, after_s, byte_s, then))
 
     @property
     def sending(self) -> bool:
@@ -78,9 +78,9 @@ class PtyLine:
             self._sending.cancel()
             self._sending = None
 
-    async def _pace(self, data: bytes, after_s: float, slower: int, then: Callable[[], None] | None) -> None:
+    async def _pace(self, data: bytes, after_s: float, byte_s: float, then: Callable[[], None] | None) -> None:
         await asyncio.sleep(after_s)
-        byte_s = BITS_PER_BYTE * slower / self.baud
+        byte_s = byte_s or BITS_PER_BYTE / self.baud
         start = self._loop.time()
         sent = 0
         while sent < len(data):

@@ -23,7 +23,7 @@ TICK_S = 1.0  # how often the registers are saved when nobody asks for them
 # A meter left alone in programming mode goes back to waiting for a sign-on (IEC 62056-21: 60 to 120 s).
 INACTIVITY_S = 60.0
 METER_MODES = ("normal", "silent", "babbling", "slow", "truncating", "wrong_bcc", "wrong_parity")
-SLOW_FACTOR = 60  # at 300 baud half a character a second: no deadline of any reader waits for that
+SLOW_CHARACTERS_PER_S = 1.5  # within the standard's 1.5 s between characters, and yet no deadline waits for that
 BABBLE_S = 20  # how long a babbling meter goes on after it was spoken to
 FIRST_SERIAL = 10_000_001
 
@@ -189,7 +189,7 @@ class Point:
             line.baud = reply.baud_after
 
         spoiled = self._spoil(reply.data, reply.baud_before)
-        line.send(spoiled, after_s=reply.after_s, slower=SLOW_FACTOR if self.meter_mode == "slow" else 1, then=sent)
+        line.send(spoiled, after_s=reply.after_s, byte_s=1 / SLOW_CHARACTERS_PER_S if self.meter_mode == "slow" else 0.0, then=sent)
 
     def _spoil(self, data: bytes, baud: int) -> bytes:
         """The answer with parity, after the meter's fault has had its way with it."""

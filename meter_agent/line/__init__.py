@@ -12,7 +12,7 @@ from meter_agent.line.errors import (
     RelaySilent,
 )
 from meter_agent.line.meter import Meter, open_meter
-from meter_agent.line.reading import MeterMap, MeterReading, MeterSample, MeterStatus
+from meter_agent.line.reading import MeterMap, MeterReading, MeterSample
 from meter_agent.line.relay import Relay, open_relay
 from meter_agent.line.supply import Disconnection, SupplyState, connect, disconnect
 
@@ -29,7 +29,6 @@ __all__ = [
     "MeterRefused",
     "MeterSample",
     "MeterSilent",
-    "MeterStatus",
     "MeterTooSlow",
     "Next",
     "PortError",

@@ -73,12 +73,14 @@ TABLE: dict[tuple[State, Step], State] = {
     (S.UNLOCKING, T.HEARD_NAK): S.HUNG_UP,
     (S.UNLOCKING, T.HEARD_BREAK): S.HUNG_UP,
     (S.OPEN, T.ASK): S.ASKING,
+    (S.OPEN, T.HEARD_RUBBISH): S.OPEN,
     (S.ASKING, T.HEARD_DATA): S.OPEN,
     (S.ASKING, T.HEARD_NAK): S.OPEN,
     (S.ASKING, T.HEARD_BREAK): S.HUNG_UP,
     (S.ASKING, T.HEARD_RUBBISH): S.OPEN,  # one damaged answer is asked for again, without a second sign-on
 }
-_HEARD_BY_STATE = {state: {step for (at, step) in TABLE if at is state and step.name.startswith("HEARD")} for state in State}
+_MESSAGES = {T.HEARD_IDENTIFICATION, T.HEARD_DATA, T.HEARD_HELLO, T.HEARD_ACK, T.HEARD_NAK, T.HEARD_BREAK}
+_HEARD_BY_STATE = {state: {step for (at, step) in TABLE if at is state} & _MESSAGES for state in State}
 
 
 class Identification(NamedTuple):
@@ -164,6 +166,7 @@ class ModeC:
         """
         heard = _HEARD_BY_STATE[self.state]
         if not heard:
+            self.rubbish()
             raise BadBytes(f"{len(data)} bytes from the meter that nobody asked for: {data[:20]!r}")
         self._buffer += data
         try:

@@ -40,8 +40,8 @@ Result = TypeVar("Result")
 class Meter(Protocol):
     """What the agent needs of a meter (docs/walls.md)."""
 
-    def read(self) -> MeterReading: ...
-    def read_registers(self) -> MeterReading: ...
+    def read(self, *, deadline_s: float = READ_DEADLINE_S) -> MeterReading: ...
+    def read_registers(self, *, deadline_s: float = SAMPLE_DEADLINE_S) -> MeterReading: ...
     def sample(self, with_register: bool = False, *, deadline_s: float = SAMPLE_DEADLINE_S) -> MeterSample: ...
     def close(self) -> None: ...
 
@@ -62,15 +62,16 @@ class ModeCMeter:
         self._unknown_codes: set[str] = set()
         self._heard_at = 0.0
         self._serial = ""  # of the meter in the open session
+        self._lost = True  # the meter may be in a session of somebody who died, at whatever speed
 
     # the three questions
 
-    def read(self) -> MeterReading:
-        """The whole data readout. Leaves programming mode. At most `READ_DEADLINE_S`; any `LineError`."""
-        return self._attempt(self._read_out, READ_DEADLINE_S, lambda found: reading_of(*found, self._codes))
+    def read(self, *, deadline_s: float = READ_DEADLINE_S) -> MeterReading:
+        """The whole data readout. Leaves programming mode. Any `LineError`."""
+        return self._attempt(self._read_out, deadline_s, lambda found: reading_of(*found, self._codes))
 
-    def read_registers(self) -> MeterReading:
-        """The codes of the map, one by one, in programming mode. At most `SAMPLE_DEADLINE_S`; any `LineError`."""
+    def read_registers(self, *, deadline_s: float = SAMPLE_DEADLINE_S) -> MeterReading:
+        """The codes of the map, one by one, in programming mode. Any `LineError`."""
         codes = self._codes
         wanted = (codes.serial[0], codes.imported, codes.exported, codes.power, codes.current, codes.voltage, codes.status)
 
@@ -78,7 +79,7 @@ class ModeCMeter:
             found, moment = self._ask(wanted, until, timed=codes.imported)
             return found, self._identified.text if self._identified else "", moment
 
-        return self._attempt(ask, SAMPLE_DEADLINE_S, lambda found: reading_of(*found, codes))
+        return self._attempt(ask, deadline_s, lambda found: reading_of(*found, codes))
 
     def sample(self, with_register: bool = False, *, deadline_s: float = SAMPLE_DEADLINE_S) -> MeterSample:
         """Power and downstream voltage (and the import register), as fast as the line allows; any `LineError`.
@@ -115,44 +116,44 @@ class ModeCMeter:
         """Ask up to `ATTEMPTS` times within the deadline; a permanent error and a lost port end it at once."""
         with self._lock:
             until = time.monotonic() + deadline_s
+            first: LineError | None = None
             for attempt in range(1, ATTEMPTS + 1):
                 try:
                     return build(ask(until))
                 except PortError:
                     self._core.hang_up()
+                    self._lost = True
                     raise
                 except LineError as error:
-                    if not error.transient or attempt == ATTEMPTS or time.monotonic() + REACTION_MAX_S > until:
-                        error.add_note(f"after {attempt} attempts")
+                    self._line.drain(QUIET_S, QUIET_MAX_S)
+                    # An open session outlives a damaged answer; anything else may have left the meter anywhere.
+                    self._lost = self._lost or self._core.state is not State.OPEN
+                    first = first or error
+                    if not error.transient:
                         raise
-                    self._start_over()
+                    if attempt == ATTEMPTS or time.monotonic() + REACTION_MAX_S > until:
+                        # An attempt that the deadline cut off says less about the meter than the one before it.
+                        told = first if time.monotonic() >= until else error
+                        told.add_note(f"after {attempt} attempts")
+                        raise told from None
             raise AssertionError("unreachable: the last attempt returns or raises")
-
-    def _start_over(self) -> None:
-        """After a failed attempt: end whatever session the meter may still be in, at whatever speed, and listen anew.
-
-        Where one answer in an open session was damaged it is simply asked for again, once the rest of it has passed.
-        """
-        self._line.drain(QUIET_S, QUIET_MAX_S)
-        if self._core.state is State.OPEN:
-            return
-        goodbye = self._core.hang_up()
-        for baud in LEFT_AT_BAUDS:
-            self._line.set_baud(baud)
-            self._line.send(goodbye)
-        self._line.set_baud(self._initial_baud)
-        time.sleep(BREAK_PAUSE_S)
 
     # the conversation
 
     def _hang_up(self) -> None:
-        """To the state before a sign-on, saying goodbye where the meter is still listening."""
-        if self._core.state is State.OPEN:
+        """To the state before a sign-on, saying goodbye to a meter that is, or may be, in programming mode."""
+        in_session = self._core.state is State.OPEN
+        bauds = LEFT_AT_BAUDS if self._lost else (self._line.baud,) if in_session else ()
+        goodbye = self._core.hang_up()
+        if in_session:
             self._pause()
-            self._line.send(self._core.hang_up())
-            time.sleep(BREAK_PAUSE_S)
-        self._core.hang_up()
+        for baud in bauds:
+            self._line.set_baud(baud)
+            self._line.send(goodbye)
         self._line.set_baud(self._initial_baud)
+        if bauds:
+            time.sleep(BREAK_PAUSE_S)
+        self._lost = False
 
     def _sign_on(self, until: float) -> Identification:
         self._hang_up()

@@ -2,23 +2,13 @@
 
 import re
 from collections.abc import Iterable
-from enum import IntFlag
 from typing import NamedTuple
 
 from meter_agent.line.errors import BadBytes
 from meter_agent.line.values import DataSet, exact
+from protocol.evidence import MAX_DETAILS, Flag
 
 _HEXADECIMAL = re.compile(r"[0-9A-Fa-f]{1,16}", re.ASCII)
-
-
-class MeterStatus(IntFlag):
-    """Status of the meter in the bit values of a record's `flags` (docs/walls.md), so it can be or-ed into them."""
-
-    NONE = 0
-    CLOCK_NOT_SYNCHRONISED = 1 << 0
-    TAMPER = 1 << 2
-    OVERCURRENT = 1 << 5
-    POWER_FAIL = 1 << 6
 
 
 class MeterMap(NamedTuple):
@@ -31,11 +21,11 @@ class MeterMap(NamedTuple):
     current: str = "31.7.0"
     voltage: str = "32.7.0"  # sensed downstream of the contact
     status: str = "C.5.0"
-    status_bits: tuple[MeterStatus, ...] = (
-        MeterStatus.TAMPER,
-        MeterStatus.POWER_FAIL,
-        MeterStatus.CLOCK_NOT_SYNCHRONISED,
-        MeterStatus.OVERCURRENT,
+    status_bits: tuple[Flag, ...] = (
+        Flag.TAMPER,
+        Flag.POWER_FAIL,
+        Flag.CLOCK_NOT_SYNCHRONISED,
+        Flag.OVERCURRENT,
     )
     read_command: str = "R5"
 
@@ -55,7 +45,7 @@ class MeterReading(NamedTuple):
     voltage_millivolts: int
     current_milliamps: int
     power_milliwatts: int
-    status: MeterStatus
+    status: Flag
     details: list[tuple[str, bytes]]
     read_at_s: int
     started_ns: int
@@ -113,7 +103,7 @@ def reading_of(data_sets: Iterable[DataSet], identification: str, moment: Moment
         current_milliamps=exact(by_code[codes.current]).milli if codes.current in by_code else 0,
         power_milliwatts=exact(_required(by_code, codes.power)).milli,
         status=_status(by_code.get(codes.status), codes),
-        details=[(one.address, one.raw) for one in sets],
+        details=_details(sets, codes),
         read_at_s=moment.read_at_s,
         started_ns=moment.started_ns,
         finished_ns=moment.finished_ns,
@@ -135,6 +125,14 @@ def sample_of(data_sets: Iterable[DataSet], serial: str, moment: Moment, codes: 
     )
 
 
+def _details(sets: list[DataSet], codes: MeterMap) -> list[tuple[str, bytes]]:
+    """All lines the meter showed; where that is more than a record can hold, those the reading was made of."""
+    if len(sets) > MAX_DETAILS:
+        wanted = {*codes.serial, codes.imported, codes.exported, codes.power, codes.current, codes.voltage, codes.status}
+        sets = [one for one in sets if one.code in wanted][:MAX_DETAILS]
+    return [(one.address, one.raw) for one in sets]
+
+
 def _serial(by_code: dict[str, DataSet], codes: MeterMap) -> str:
     return next((by_code[code].text.strip() for code in codes.serial if code in by_code), "")
 
@@ -145,13 +143,13 @@ def _required(by_code: dict[str, DataSet], code: str) -> DataSet:
     return by_code[code]
 
 
-def _status(data_set: DataSet | None, codes: MeterMap) -> MeterStatus:
+def _status(data_set: DataSet | None, codes: MeterMap) -> Flag:
     if data_set is None:
-        return MeterStatus.NONE
+        return Flag(0)
     if not _HEXADECIMAL.fullmatch(data_set.text):
         raise BadBytes(f"{data_set.address} is no hexadecimal status: {data_set.text[:20]!r}")
     word = int(data_set.text, 16)
-    status = MeterStatus.NONE
+    status = Flag(0)
     for bit, meaning in enumerate(codes.status_bits):
         if word >> bit & 1:
             status |= meaning

@@ -8,12 +8,13 @@ import re
 from typing import NamedTuple
 
 from meter_agent.line.errors import BadBytes
+from protocol.evidence import MAX_OBIS_BYTES, MAX_RAW_BYTES
 
 # A data block of a billing meter has tens of lines; hundreds are a load profile, which is not asked for.
 MAX_DATA_SETS = 500
-# IEC 62056-21 allows 16 characters of address and 32 + 16 of value and unit; twice that costs nothing.
-MAX_ADDRESS = 32
-MAX_RAW = 512
+# IEC 62056-21 allows 16 characters of address and 32 + 16 of value and unit; what a record's details hold is ample.
+MAX_ADDRESS = MAX_OBIS_BYTES
+MAX_RAW = MAX_RAW_BYTES
 # Registers of real meters have 8 to 12 digits.
 MAX_DIGITS = 18
 
