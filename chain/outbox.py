@@ -1,0 +1,238 @@
+"""The chain half of the outbox: intents become transactions, exactly once, whatever dies when.
+
+What is promised, given a store whose methods have committed when they return:
+- signed bytes are in the store before anyone else sees them, so after a crash the *same bytes* are sent again;
+- all transactions of an intent carry one nonce, so at most one of them can ever be mined. The nonce is given up only when it is
+  proven dead: a final block has used it, and none of the intent's transactions is in the chain;
+- nothing is settled before its block is final; a reorganisation that drops it makes it pending again, and it is sent again.
+
+One `Sender` a key, and one process at a time that runs it (the service's lease): two would fight over nonces, and though no
+intent would be mined twice, they would hold each other up.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from enum import Enum
+from typing import NamedTuple, Protocol
+
+from chain.calls import Call
+from chain.errors import FeeTooHigh, Reverted, RpcRefused
+from chain.rpc import Block, BlockRef, Receipt, Rpc
+from chain.transactions import SignedTransaction, TransactionSigner
+
+MAX_IN_FLIGHT = 16
+"""Transactions of one sender that wait at once: what geth keeps for each account whatever happens."""
+REBROADCAST_S = 15.0
+"""A transaction that a node has forgotten (restart, full pool) is sent again after this."""
+BUMP_AFTER_S = 60.0
+"""One that has waited so long, the first in its line, is priced again."""
+
+
+class Outcome(Enum):
+    """How an intent ended."""
+
+    SUCCEEDED = "succeeded"
+    REVERTED = "reverted"  # mined, in a final block, without effect
+    REFUSED = "refused"  # the contract refuses it, after the newest block and the final one; nothing was sent
+
+
+class Mined(NamedTuple):
+    """Where an intent's transaction was found. It counts once `block` is final."""
+
+    transaction: bytes
+    block: BlockRef
+    succeeded: bool
+    gas_used: int
+    price_wei: int
+
+
+class Intent(NamedTuple):
+    """What a store keeps of an unsettled intent. `attempts`, oldest first, all carry one nonce; none: nothing was signed yet."""
+
+    id: str
+    call: Call
+    attempts: tuple[SignedTransaction, ...]
+    mined: Mined | None
+
+
+class Store(Protocol):
+    """The database's half. Every method has committed when it returns."""
+
+    def open_intents(self, sender: bytes) -> Sequence[Intent]:
+        """All unsettled intents of this sender that have attempts, and the oldest of the others, in the order they were made."""
+
+    def save_attempt(self, intent_id: str, attempt: SignedTransaction) -> None:
+        """Keep signed bytes: they are broadcast right after."""
+
+    def save_mined(self, intent_id: str, mined: Mined | None) -> None:
+        """Seen in a block that is not final yet; None: no longer, the chain reorganised."""
+
+    def release(self, intent_id: str) -> None:
+        """The nonce is proven dead: put the attempts away as history; the intent is as if never signed."""
+
+    def settle(self, intent_id: str, outcome: Outcome, mined: Mined | None, reason: Reverted | None) -> None:
+        """Final. `mined` is None and `reason` says why for REFUSED."""
+
+
+class Report(NamedTuple):
+    """What one step did. `troubles` are sentences for people: what is waiting, and for what."""
+
+    changed: bool
+    waiting: int
+    troubles: tuple[str, ...]
+
+
+class Sender:
+    """The sending loop of one key: call `step` again and again, every second or whenever there is something new."""
+
+    def __init__(self, rpc: Rpc, signer: TransactionSigner, store: Store, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._rpc = rpc
+        self._signer = signer
+        self._store = store
+        self._clock = clock
+        self._sent_at: dict[bytes, float] = {}  # transaction hash → when we last sent it; forgotten at a restart: sent again
+        self._first_sent_at: dict[bytes, float] = {}
+        self._used_elsewhere: set[str] = set()  # intents whose nonce seemed used by another, one step ago
+        self._troubles: list[str] = []
+        self._changed = False
+
+    def step(self) -> Report:
+        """Look at every unsettled intent once, and do what can be done. Raises `Transient` if the node is away."""
+        self._troubles, self._changed = [], False
+        final = self._rpc.final_head()
+        intents = self._store.open_intents(self._signer.address)
+        signed = [intent for intent in intents if intent.attempts]
+        waiting = [intent for intent in signed if not self._check(intent, final)]
+        if waiting:
+            self._price_again(min(waiting, key=lambda intent: intent.attempts[0].nonce))
+        fresh = [intent for intent in intents if not intent.attempts]
+        # A nonce that was settled in this very step is in the chain's count already.
+        sent = self._sign_next(fresh, signed, len(waiting), final) if fresh else 0
+        return Report(self._changed, len(waiting) + len(fresh) - sent, tuple(self._troubles))
+
+    # --- what was signed before ---
+
+    def _check(self, intent: Intent, final: Block) -> bool:
+        """Follow up one signed intent. True if it is in a block (final or not) or given up; False if it still waits."""
+        nonce = intent.attempts[0].nonce
+        # The count is read before the receipts: a transaction mined in between is then found, not taken for dead.
+        nonce_is_used = self._rpc.nonce(self._signer.address, final.hash) > nonce
+        receipt = self._find(intent)
+        if receipt is not None:
+            self._used_elsewhere.discard(intent.id)
+            self._found(intent, receipt, final)
+            return True
+        if intent.mined is not None:
+            self._store.save_mined(intent.id, None)
+            self._changed = True
+            self._sent_at.clear()  # the chain reorganised: whatever it dropped is to be sent again now
+        if nonce_is_used:
+            return self._release_if_sure(intent, nonce)
+        self._used_elsewhere.discard(intent.id)
+        self._send_again(intent)
+        return False
+
+    def _find(self, intent: Intent) -> Receipt | None:
+        for attempt in reversed(intent.attempts):
+            receipt = self._rpc.receipt(attempt.hash)
+            if receipt is not None:
+                return receipt
+        return None
+
+    def _found(self, intent: Intent, receipt: Receipt, final: Block) -> None:
+        mined = Mined(receipt.transaction, receipt.block, receipt.succeeded, receipt.gas_used, receipt.price_wei)
+        if receipt.block.number <= final.number:
+            outcome = Outcome.SUCCEEDED if receipt.succeeded else Outcome.REVERTED
+            self._store.settle(intent.id, outcome, mined, None)
+            self._changed = True
+            for attempt in intent.attempts:
+                self._sent_at.pop(attempt.hash, None)
+                self._first_sent_at.pop(attempt.hash, None)
+        elif mined != intent.mined:
+            self._store.save_mined(intent.id, mined)
+            self._changed = True
+
+    def _release_if_sure(self, intent: Intent, nonce: int) -> bool:
+        """Give a nonce up that another transaction has used; looked at in two steps, in case the node was behind itself."""
+        if intent.id not in self._used_elsewhere:
+            self._used_elsewhere.add(intent.id)
+            return False
+        self._used_elsewhere.discard(intent.id)
+        self._store.release(intent.id)
+        self._changed = True
+        self._troubles.append(
+            f"{intent.call.what}: nonce {nonce} was used by a transaction that is not ours; does another program send with this key?"
+        )
+        return True
+
+    def _send_again(self, intent: Intent) -> None:
+        last = intent.attempts[-1]
+        sent_at = self._sent_at.get(last.hash)
+        if sent_at is None or self._clock() - sent_at >= REBROADCAST_S:
+            self._broadcast(intent.call, last)
+
+    def _price_again(self, first: Intent) -> None:
+        """Only the first in line can be held up by its price; those behind it wait for it."""
+        last = first.attempts[-1]
+        if self._clock() - self._first_sent_at.get(last.hash, self._clock()) < BUMP_AFTER_S:
+            return
+        bumped = self._signer.bump(first.call, last)
+        if bumped is None:
+            self._troubles.append(f"{first.call.what}: has waited {BUMP_AFTER_S:.0f} s for a block; its price cannot be raised further")
+            return
+        self._store.save_attempt(first.id, bumped)
+        self._changed = True
+        self._broadcast(first.call, bumped)
+
+    # --- what is new ---
+
+    def _sign_next(self, fresh: Sequence[Intent], signed: Sequence[Intent], in_flight: int, final: Block) -> int:
+        """Sign and send new intents in their order; returns how many. Stops at the first that cannot go now."""
+        nonce = self._rpc.nonce(self._signer.address)
+        nonce = max([nonce, *(intent.attempts[0].nonce + 1 for intent in signed)])
+        for count, intent in enumerate(fresh):
+            if in_flight + count >= MAX_IN_FLIGHT:
+                return count
+            try:
+                attempt = self._signer.sign(intent.call, nonce + count)
+            except Reverted as error:
+                # It may build on one that is not mined yet (a deposit on its approval), or have been made void by a block
+                # that is not final yet: look again then.
+                if in_flight + count or not self._is_refused_after(final, intent.call):
+                    return count
+                self._store.settle(intent.id, Outcome.REFUSED, None, error)
+                self._changed = True
+                return count + 1
+            except (RpcRefused, FeeTooHigh) as error:
+                self._troubles.append(f"{intent.call.what}: {error}")
+                return count
+            self._store.save_attempt(intent.id, attempt)
+            self._changed = True
+            self._broadcast(intent.call, attempt)
+        return len(fresh)
+
+    def _is_refused_after(self, final: Block, call: Call) -> bool:
+        try:
+            self._rpc.call(call.to, call.data, sender=self._signer.address, at=final.hash)
+        except Reverted:
+            return True
+        return False
+
+    def _broadcast(self, call: Call, attempt: SignedTransaction) -> None:
+        """Send saved bytes. What the node says decides nothing: the chain alone does, in a later step."""
+        self._sent_at[attempt.hash] = self._clock()
+        self._first_sent_at.setdefault(attempt.hash, self._clock())
+        try:
+            self._rpc.send(attempt.raw)
+        except RpcRefused as error:
+            if not _means_it_is_there(error.reason):
+                self._troubles.append(f"{call.what} (nonce {attempt.nonce}): {error}")
+
+
+def _means_it_is_there(reason: str) -> bool:
+    """Whether a refusal says that these bytes, or others of their nonce, are in the pool or the chain already."""
+    words = reason.lower()
+    known = ("already known", "already imported", "known transaction", "already in mempool", "nonce too low")
+    return any(each in words for each in known)
