@@ -50,9 +50,14 @@ def data(value: Any, name: str, length: int | None = None) -> bytes:
 
 
 def block_or_pending(chain: Chain, value: Any, name: str = "block") -> Block | None:
-    """A block for state and calls: a tag, a number, or EIP-1898 {"blockHash"|"blockNumber"}. None means *pending*."""
+    """A block for state and calls: a tag, a number, a hash, or EIP-1898 {"blockHash"|"blockNumber"}.
+
+    None means *pending*.
+    """
     if value == "pending":
         return None
+    if isinstance(value, str) and len(value) == 66 and value.startswith("0x"):
+        return block_or_pending(chain, {"blockHash": value}, name)
     if isinstance(value, dict):
         if "blockHash" in value:
             found = chain.block_of_hash(data(value["blockHash"], f"{name}.blockHash", 32))

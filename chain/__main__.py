@@ -1,0 +1,143 @@
+"""`python -m chain`: deploy the contracts, or compare a chain with a deployment file."""
+
+from __future__ import annotations
+
+import getpass
+import json
+import re
+import stat
+import sys
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import typer
+
+app = typer.Typer(add_completion=False, no_args_is_help=True, help="Our contracts on a chain: deploy them, check them.")
+
+DEVELOPMENT_CHAIN_ID = 31337
+DEVELOPMENT_MNEMONIC = "test test test test test test test test test test test junk"
+"""The accounts that development chains fund. Everybody has these keys."""
+
+RpcOption = Annotated[str, typer.Option("--rpc", help="The node's JSON-RPC address (http:// or https://).")]
+DepthOption = Annotated[
+    int | None, typer.Option(min=0, help="Blocks below the head that are final; left out: ask the node for its finalized block.")
+]
+
+
+@app.command()
+def deploy(
+    rpc: RpcOption,
+    out: Annotated[Path, typer.Option(help="The deployment file to write.")],
+    key_file: Annotated[Path | None, typer.Option(help="The deploying account: a Web3 Secret Storage (v3) file.")] = None,
+    passphrase_file: Annotated[Path | None, typer.Option(help="File with the key file's passphrase; left out: asked for.")] = None,
+    dev_account: Annotated[int | None, typer.Option(min=0, max=98, help="A development chain's well-known account instead.")] = None,
+    operator: Annotated[str | None, typer.Option(help="Account to admit as operator; left out: the deploying one.")] = None,
+    cap_keeper: Annotated[str | None, typer.Option(help="Account that sets the token's daily cap; not the deploying one.")] = None,
+    daily_cap_micro: Annotated[int, typer.Option(min=0, max=2**64 - 1, help="Most that may be minted in a day.")] = 10**12,
+    finality_depth: DepthOption = None,
+    timeout: Annotated[float, typer.Option(min=1, help="Seconds to wait for final blocks.")] = 300.0,
+) -> None:
+    """Deploy the contracts. A second run finishes an interrupted one, or confirms a finished one; nothing is deployed twice."""
+    from chain.deploy import Roles
+    from chain.deploy import deploy as run
+    from chain.errors import ChainError
+
+    try:
+        secret = _secret(rpc, key_file, passphrase_file, dev_account)
+        own = _address_of(secret)
+        keeper = _address(cap_keeper, "--cap-keeper") if cap_keeper else _next_dev_address(dev_account)
+        if keeper is None or keeper == own:
+            _fail("--cap-keeper ADDRESS: name an account other than the deploying one; it limits what a stolen minter key can do")
+        roles = Roles(_address(operator, "--operator") if operator else own, keeper, daily_cap_micro)
+        made = run(rpc, secret, out, roles, finality_depth=finality_depth, timeout_s=timeout, say=lambda line: print(line, flush=True))
+    except ChainError as error:
+        _fail(str(error))
+    print(f"{out}: contracts stand on chain {made.chain_id} from block {made.block_number} on, and their code is that of our artifacts")
+
+
+@app.command()
+def check(
+    rpc: RpcOption,
+    deployment: Annotated[Path, typer.Option(help="The deployment file.")],
+) -> None:
+    """Compare chain id, genesis and code on the chain with the deployment file and our artifacts. Changes nothing."""
+    from chain.client import ChainClient
+    from chain.deployment import load
+    from chain.errors import ChainError
+
+    try:
+        found = load(deployment)
+        with ChainClient(rpc, found) as client:
+            client.check()
+    except ChainError as error:
+        _fail(str(error))
+    print(f"chain {found.chain_id}: all contracts stand where {deployment} says, and their code is that of our artifacts")
+
+
+def _secret(rpc_url: str, key_file: Path | None, passphrase_file: Path | None, dev_account: int | None) -> bytes:
+    if (key_file is None) == (dev_account is None):
+        _fail("give either --key-file or --dev-account")
+    if key_file is not None:
+        return _from_key_file(key_file, passphrase_file)
+    from chain.rpc import Rpc
+
+    with Rpc(rpc_url) as rpc:
+        chain_id = rpc.chain_id()
+    if chain_id != DEVELOPMENT_CHAIN_ID:
+        _fail(f"--dev-account: everybody has that key, and chain {chain_id} is no development chain; use --key-file")
+    assert dev_account is not None
+    return _dev_secret(dev_account)
+
+
+def _dev_secret(number: int) -> bytes:
+    from eth_account.hdaccount.deterministic import HDPath
+    from eth_account.hdaccount.mnemonic import Mnemonic
+
+    return bytes(HDPath(f"m/44'/60'/0'/0/{number}").derive(Mnemonic.to_seed(DEVELOPMENT_MNEMONIC)))
+
+
+def _from_key_file(path: Path, passphrase_file: Path | None) -> bytes:
+    from eth_account import Account
+
+    try:
+        for each in (path, passphrase_file):
+            if each is not None and stat.S_IMODE(each.stat().st_mode) & 0o077:
+                _fail(f"{each}: others may read it; chmod 600 it first")
+        document = json.loads(path.read_bytes())
+        if passphrase_file is not None:
+            passphrase = passphrase_file.read_text().rstrip("\n")
+        elif sys.stdin.isatty():
+            passphrase = getpass.getpass(f"Passphrase of {path}: ")
+        else:
+            _fail("--passphrase-file: needed where nobody can be asked")
+        return bytes(Account.decrypt(document, passphrase))
+    except OSError as error:
+        _fail(f"{error.filename}: {error.strerror}")
+    except (ValueError, TypeError, KeyError) as error:
+        why = "wrong passphrase" if "MAC" in str(error) else "it is not a Web3 Secret Storage (v3) file"
+        _fail(f"{path}: {why}")
+
+
+def _address_of(secret: bytes) -> bytes:
+    from protocol.keys import Signer
+
+    return Signer(secret).address
+
+
+def _next_dev_address(dev_account: int | None) -> bytes | None:
+    return None if dev_account is None else _address_of(_dev_secret(dev_account + 1))
+
+
+def _address(text: str, option: str) -> bytes:
+    if not re.fullmatch(r"0x[0-9a-fA-F]{40}", text):
+        _fail(f"{option}: an address has 0x and 40 hex digits")
+    return bytes.fromhex(text[2:])
+
+
+def _fail(message: str) -> NoReturn:
+    print(f"chain: {message}", file=sys.stderr)
+    raise typer.Exit(1)
+
+
+if __name__ == "__main__":
+    app()
