@@ -53,6 +53,11 @@ def snake(name: str) -> str:
     return re.sub(r"([A-Z])", lambda m: "_" + m.group(1).lower(), name)
 
 
+def camel(name: str) -> str:
+    """`end_s` -> `endS`: the way back."""
+    return re.sub(r"_([a-z])", lambda m: m.group(1).upper(), name)
+
+
 def _uint_packer(bits: int) -> Packer:
     limit = 1 << bits
 

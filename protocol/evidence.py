@@ -9,12 +9,13 @@ from __future__ import annotations
 import struct as _struct
 from collections.abc import Iterable, Sequence
 from enum import IntEnum, IntFlag
+from functools import lru_cache
 from typing import NamedTuple
 
 from . import eip712, merkle
 from .eip712 import EVIDENCE, struct
 from .errors import Malformed
-from .hashing import keccak
+from .hashing import keccak, keccak_of
 
 MAX_FRAME_RECORDS = 256
 """Records in one frame at most: an offline frame closes at 256, so a door need never take more."""
@@ -157,33 +158,55 @@ class Ruling(NamedTuple):
     made_at_s: int
 
 
-_RECORD = _struct.Struct(">32s32s28xI24xQ24xQ24xQ24xQ24xQ24xQ28xI28xI24sq28xI31xB32s32s32s")
+_RECORD = _struct.Struct(">32s32s28xI24xQ24xQ24xQ24xQ24xQ24xQ28xI28xI24xq28xI31xB32s32s32s")
 _RECORD_TYPE_HASH = eip712.type_of(Record).type_hash
-_SIGN = {False: bytes(24), True: b"\xff" * 24}
+_SIGN_AT = 32 * (1 + Record._fields.index("power_milliwatts"))
+_SIGN = slice(_SIGN_AT, _SIGN_AT + 24)
 
 
 def record_hash(record: Record) -> bytes:
-    """hashStruct(record): the only hashed form of a record. Equal to `eip712.struct_hash`, several times faster."""
-    (device, channel, sequence, start, end, imp, exp, step, volt, amp, power, flags, reason, meter, details, salt) = record
-    if len(device) != 32 or len(meter) != 32 or len(details) != 32 or len(salt) != 32:
+    """hashStruct(record): the only hashed form of a record. Equal to `eip712.struct_hash`, several times faster.
+
+    Raises `Malformed` naming a member out of range, but takes a bool where an integer belongs (no door lets one through).
+    """
+    if len(record.device) != 32 or len(record.meter_hash) != 32 or len(record.details_hash) != 32 or len(record.salt) != 32:
         return eip712.struct_hash(record)  # raises, naming the field (pack would pad in silence)
+    return hash_sized_record(record)
+
+
+def hash_sized_record(record: Record) -> bytes:
+    """`record_hash` where the caller knows that device, meter_hash, details_hash and salt have 32 bytes."""
     try:
-        packed = _RECORD.pack(
-            _RECORD_TYPE_HASH, device, channel, sequence, start, end, imp, exp, step, volt, amp, _SIGN[power < 0], power,
-            flags, reason, meter, details, salt,
-        )  # fmt: skip
+        packed = _RECORD.pack(_RECORD_TYPE_HASH, *record)
     except (_struct.error, TypeError):
         return eip712.struct_hash(record)  # raises, naming the field
-    return keccak(packed)
+    if record[10] < 0:  # int64 fills its word with the sign
+        word = bytearray(packed)
+        word[_SIGN] = b"\xff" * 24
+        return keccak(bytes(word))
+    return keccak_of(packed).digest()
+
+
+_RAW_LENGTH = tuple(n.to_bytes(2, "big") for n in range(MAX_RAW_BYTES + 1))
+
+
+@lru_cache(maxsize=1024)  # a fleet reads the same few registers
+def _packed_obis(obis: str) -> bytes:
+    if not obis.isascii() or len(obis) > MAX_OBIS_BYTES:
+        raise Malformed(f"an OBIS code is at most {MAX_OBIS_BYTES} ASCII characters, not {obis!r}", "details")
+    return bytes((len(obis),)) + obis.encode("ascii")
+
+
+def packed_detail(obis: str, raw: bytes) -> bytes:
+    """uint8 length ‖ OBIS ascii ‖ uint16 length ‖ raw bytes. Raises `Malformed` for other than short ASCII and `MAX_RAW_BYTES` bytes."""
+    if len(raw) > MAX_RAW_BYTES:
+        raise Malformed(f"raw bytes are at most {MAX_RAW_BYTES}, not {len(raw)}", "details")
+    return _packed_obis(obis) + _RAW_LENGTH[len(raw)] + raw
 
 
 def details_hash(details: Iterable[tuple[str, bytes]]) -> bytes:
-    """keccak of, per item, uint8 length ‖ OBIS ascii ‖ uint16 length ‖ raw bytes; of nothing for no details."""
-    packed = []
-    for obis, raw in details:
-        code = obis.encode("ascii")
-        packed.append(bytes((len(code),)) + code + len(raw).to_bytes(2, "big") + raw)
-    return keccak(b"".join(packed))
+    """keccak of the packed details, in order; of nothing for no details. Raises `Malformed` as `packed_detail` does."""
+    return keccak(b"".join([packed_detail(obis, raw) for obis, raw in details]))
 
 
 def meter_hash(serial: str, placement: str) -> bytes:
@@ -191,9 +214,21 @@ def meter_hash(serial: str, placement: str) -> bytes:
     return keccak(serial.encode() + b"\x00" + placement.encode())
 
 
+_FRAME = _struct.Struct(">32s32s32s24xQ28xI32s32s32s")
+_FRAME_TYPE_HASH = eip712.type_of(Frame).type_hash
+_EVIDENCE_PREFIX = b"\x19\x01" + EVIDENCE.separator()
+
+
 def frame_digest(frame: Frame) -> bytes:
-    """The 32 bytes the meter key signs: a frame's identity, and its leaf in the epoch tree."""
-    return eip712.digest(EVIDENCE, frame)
+    """The 32 bytes the meter key signs: a frame's identity, and its leaf in the epoch tree. Raises `Malformed` as `record_hash` does."""
+    try:
+        packed = _FRAME.pack(_FRAME_TYPE_HASH, *frame)
+    except (_struct.error, TypeError):
+        return eip712.digest(EVIDENCE, frame)  # raises, naming the field
+    device, incarnation, _, _, root, previous, seen = frame
+    if len(device) != 32 or len(incarnation) != 32 or len(root) != 32 or len(previous) != 32 or len(seen) != 32:
+        return eip712.digest(EVIDENCE, frame)
+    return keccak(_EVIDENCE_PREFIX + keccak(packed))
 
 
 def make_frame(records: Sequence[Record], incarnation: bytes, previous_frame: bytes, head_seen: bytes) -> Frame:

@@ -10,31 +10,26 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from .errors import Malformed
-from .hashing import keccak
+from .hashing import keccak, keccak_of
 
 MAX_PROOF = 32
 """Hashes in a path at most: 2^32 leaves are more than an epoch ever holds."""
 
 
-def _pair(a: bytes, b: bytes) -> bytes:
-    return keccak(a + b if a < b else b + a)
-
-
 def _nodes(leaves: Sequence[bytes]) -> list[bytes]:
+    """The nodes from the first leaf to the root: the reverse of OpenZeppelin's array. Each parent is appended after its children."""
     if not leaves:
         raise Malformed("a tree needs at least one leaf", "leaves")
-    count = len(leaves)
-    tree = [b""] * (count - 1) + list(reversed(leaves))
-    for i in range(count - 2, -1, -1):
-        tree[i] = _pair(tree[2 * i + 1], tree[2 * i + 2])
-    return tree
+    nodes = list(leaves)
+    unpaired = iter(nodes)  # sees the parents as they are appended; at the end only the root is left
+    for a, b in zip(unpaired, unpaired, strict=False):
+        nodes.append(keccak_of(a + b if a < b else b + a).digest())
+    return nodes
 
 
 def root(leaves: Sequence[bytes]) -> bytes:
     """The root over `leaves` in the order given (frame tree)."""
-    if len(leaves) == 1:
-        return leaves[0]
-    return _nodes(leaves)[0]
+    return _nodes(leaves)[-1]
 
 
 class Tree:
@@ -42,7 +37,7 @@ class Tree:
 
     def __init__(self, leaves: Sequence[bytes], *, sort: bool = False) -> None:
         self.leaves = sorted(leaves) if sort else list(leaves)
-        self._nodes = _nodes(self.leaves)
+        self._nodes = _nodes(self.leaves)[::-1]
         self._place = {leaf: i for i, leaf in enumerate(self.leaves)}
 
     @property

@@ -7,21 +7,24 @@ does not check the signature (`check_frame` does), because who may sign is the r
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any, NamedTuple
+from functools import lru_cache
+from typing import Annotated, Any, NamedTuple
 
+import msgspec
 import orjson
+from msgspec.structs import astuple
 
 from . import merkle
-from .eip712 import MAX_JSON_INTEGER, canonical_hex
+from .eip712 import MAX_JSON_INTEGER, camel, canonical_hex
 from .errors import Malformed
-from .evidence import MAX_DETAILS, MAX_FRAME_RECORDS, MAX_OBIS_BYTES, MAX_RAW_BYTES, Frame, Record, frame_digest, record_hash
-from .evidence import details_hash as hash_details
+from .evidence import MAX_DETAILS, MAX_FRAME_RECORDS, Frame, Record, frame_digest, hash_sized_record, packed_detail
+from .hashing import keccak_of
 from .keys import SIGNATURE_SIZE, check_signature
 
 Details = tuple[tuple[str, bytes], ...]
 
-MAX_FRAME_BYTES = 8 << 20
-"""256 records with 64 details of 256 raw bytes, in hex, stay below it."""
+MAX_FRAME_BYTES = 10 << 20
+"""256 records with 64 details of 256 raw bytes, in hex, are 9.2 MB."""
 
 
 class SignedFrame(NamedTuple):
@@ -41,107 +44,176 @@ class SignedFrame(NamedTuple):
         return self.frame.first_sequence + self.frame.count - 1
 
 
-_RECORD_KEYS = frozenset((
-    "sequence", "channel", "startS", "endS", "importMilliwattHours", "exportMilliwattHours", "stepMilliwattHours",
-    "voltageMillivolts", "currentMilliamps", "powerMilliwatts", "flags", "reason", "meterHash", "salt", "details",
-))  # fmt: skip
-_FRAME_KEYS = frozenset((
-    "device", "incarnation", "firstSequence", "count", "recordsRoot", "previousFrame", "headSeen", "signature", "records",
-))  # fmt: skip
+_U8 = Annotated[int, msgspec.Meta(ge=0, lt=1 << 8)]
+_U32 = Annotated[int, msgspec.Meta(ge=0, lt=1 << 32)]
+_U53 = Annotated[int, msgspec.Meta(ge=0, le=MAX_JSON_INTEGER)]
+_I53 = Annotated[int, msgspec.Meta(ge=-MAX_JSON_INTEGER, le=MAX_JSON_INTEGER)]
 
 
-def _bounded(values: tuple[Any, ...], where: str) -> None:
-    for value in values:
-        if type(value) is not int or not -MAX_JSON_INTEGER <= value <= MAX_JSON_INTEGER:
-            raise Malformed(f"numbers must be integers below 2^53, not {value!r}", where)
+class _WireRecord(msgspec.Struct, rename="camel", forbid_unknown_fields=True, gc=False):
+    """A record's JSON object, in the order of `Record`."""
+
+    channel: _U32
+    sequence: _U53
+    start_s: _U53
+    end_s: _U53
+    import_milliwatt_hours: _U53
+    export_milliwatt_hours: _U53
+    step_milliwatt_hours: _U53
+    voltage_millivolts: _U32
+    current_milliamps: _U32
+    power_milliwatts: _I53
+    flags: _U32
+    reason: _U8
+    meter_hash: str
+    salt: str
+    details: Annotated[list[tuple[str, str]], msgspec.Meta(max_length=MAX_DETAILS)]
 
 
-def _details(items: Any, where: str) -> Details:
-    if type(items) is not list or len(items) > MAX_DETAILS:
-        raise Malformed(f"must be a list of at most {MAX_DETAILS} items", where)
-    details = []
-    for i, item in enumerate(items):
-        if type(item) is not list or len(item) != 2 or type(item[0]) is not str:
-            raise Malformed('must be ["OBIS code", "0x…raw bytes"]', f"{where}[{i}]")
-        code = item[0]
-        if not code.isascii() or len(code) > MAX_OBIS_BYTES:
-            raise Malformed(f"an OBIS code is at most {MAX_OBIS_BYTES} ASCII characters", f"{where}[{i}]")
-        raw = canonical_hex(item[1], None, f"{where}[{i}]")
-        if len(raw) > MAX_RAW_BYTES:
-            raise Malformed(f"raw bytes are at most {MAX_RAW_BYTES}", f"{where}[{i}]")
+class _WireHead(msgspec.Struct, rename="camel", forbid_unknown_fields=True):
+    """A frame's JSON object, in the order of `Frame`; its records as yet whatever they are."""
+
+    device: str
+    incarnation: str
+    first_sequence: _U53
+    count: _U32
+    records_root: str
+    previous_frame: str
+    head_seen: str
+    signature: str
+    records: Annotated[list[Any], msgspec.Meta(min_length=1, max_length=MAX_FRAME_RECORDS)]
+
+
+class _WireFrame(_WireHead):
+    """A frame's JSON object."""
+
+    records: Annotated[list[_WireRecord], msgspec.Meta(min_length=1, max_length=MAX_FRAME_RECORDS)]
+
+
+_decode = msgspec.json.Decoder(_WireFrame).decode
+_new = tuple.__new__  # a NamedTuple from a tuple, without its keyword handling
+
+
+def _malformed(error: Exception, where: str) -> Malformed:
+    """What msgspec found, in our words and with our place."""
+    what, _, path = str(error).partition(" - at `$")
+    return Malformed(what.replace("`", "").replace("Expected", "expected"), where + path.rstrip("`"))
+
+
+def _canonical(text: str, size: int) -> bytes:
+    """The one text of `size` bytes, or ValueError: whoever catches it names the field by `canonical_hex`."""
+    raw = bytes.fromhex(text[2:])
+    if len(raw) != size or text != "0x" + raw.hex():
+        raise ValueError
+    return raw
+
+
+@lru_cache(maxsize=1024)  # device, incarnation and meter are the same in frame after frame
+def _repeated_word(text: str) -> bytes:
+    return _canonical(text, 32)
+
+
+def _record(device: bytes, wire: _WireRecord) -> tuple[Record, Details]:
+    """A record and its details; ValueError for a text that is not canonical, `Malformed` for a detail. Runs for every reading there is."""
+    *numbers, meter, salt, items = astuple(wire)
+    details, packed = [], b""
+    for code, text in items:
+        raw = bytes.fromhex(text[2:])
+        if text != "0x" + raw.hex():
+            raise ValueError
         details.append((code, raw))
-    return tuple(details)
+        packed += packed_detail(code, raw)
+    hashes = (_repeated_word(meter), keccak_of(packed).digest(), _canonical(salt, 32))
+    return _new(Record, (device, *numbers, *hashes)), tuple(details)
+
+
+def _named_record(device: bytes, wire: _WireRecord, where: str) -> tuple[Record, Details]:
+    try:
+        return _record(device, wire)
+    except (ValueError, Malformed):
+        canonical_hex(wire.meter_hash, 32, f"{where}.meterHash")
+        canonical_hex(wire.salt, 32, f"{where}.salt")
+        for i, (code, text) in enumerate(wire.details):
+            try:
+                packed_detail(code, canonical_hex(text, None, ""))
+            except Malformed as error:
+                raise Malformed(error.what, f"{where}.details[{i}]") from None
+        raise
 
 
 def parse_record(device: bytes, document: Any, where: str) -> tuple[Record, Details]:
     """A record and its details from their JSON object; `device` is the frame's. Raises `Malformed`."""
-    if type(document) is not dict or document.keys() != _RECORD_KEYS:
-        raise Malformed(keys_problem(document, _RECORD_KEYS), where)
-    get = document.__getitem__
-    numbers = (
-        get("channel"), get("sequence"), get("startS"), get("endS"), get("importMilliwattHours"), get("exportMilliwattHours"),
-        get("stepMilliwattHours"), get("voltageMillivolts"), get("currentMilliamps"), get("powerMilliwatts"), get("flags"),
-        get("reason"),
-    )  # fmt: skip
-    _bounded(numbers, where)
-    details = _details(get("details"), where + ".details")
-    meter = canonical_hex(get("meterHash"), 32, where + ".meterHash")
-    salt = canonical_hex(get("salt"), 32, where + ".salt")
-    return Record(device, *numbers, meter, hash_details(details), salt), details
+    try:
+        wire = msgspec.convert(document, _WireRecord)
+    except (msgspec.ValidationError, TypeError) as error:
+        raise _malformed(error, where) from None
+    return _named_record(device, wire, where)
 
 
 def keys_problem(document: Any, expected: frozenset[str]) -> str:
     """A sentence for a JSON value that is not an object with exactly the keys `expected`."""
     if type(document) is not dict:
         return "must be an object"
-    missing, unknown = sorted(expected - document.keys()), sorted(set(document) - expected)
+    missing, unknown = sorted(expected - document.keys()), sorted(map(str, document.keys() - expected))
     return f"field {missing[0]!r} is missing" if missing else f"unknown field {unknown[0]!r}"
+
+
+def _head(wire: _WireHead, where: str) -> tuple[Frame, bytes]:
+    try:
+        frame = Frame(
+            _repeated_word(wire.device), _repeated_word(wire.incarnation), wire.first_sequence, wire.count,
+            _canonical(wire.records_root, 32), _canonical(wire.previous_frame, 32), _repeated_word(wire.head_seen),
+        )  # fmt: skip
+        return frame, _canonical(wire.signature, SIGNATURE_SIZE)
+    except ValueError:
+        for name, size in (*dict.fromkeys(Frame._fields, 32).items(), ("signature", SIGNATURE_SIZE)):
+            text = getattr(wire, name)
+            if isinstance(text, str):
+                canonical_hex(text, size, f"{where}.{camel(name)}")
+        raise
 
 
 def parse_frame_head(document: Any, where: str) -> tuple[Frame, bytes, list[Any]]:
     """What was signed, the signature, and the record documents, not yet looked into. Raises `Malformed`."""
-    if type(document) is not dict or document.keys() != _FRAME_KEYS:
-        raise Malformed(keys_problem(document, _FRAME_KEYS), where)
-    _bounded((document["firstSequence"], document["count"]), where)
-    device, incarnation, root, previous, seen = [
-        canonical_hex(document[name], 32, f"{where}.{name}")
-        for name in ("device", "incarnation", "recordsRoot", "previousFrame", "headSeen")
-    ]
-    frame = Frame(device, incarnation, document["firstSequence"], document["count"], root, previous, seen)
-    signature = canonical_hex(document["signature"], SIGNATURE_SIZE, f"{where}.signature")
-    items = document["records"]
-    if type(items) is not list or not 1 <= len(items) <= MAX_FRAME_RECORDS:
-        raise Malformed(f"must be a list of 1…{MAX_FRAME_RECORDS} records", f"{where}.records")
-    return frame, signature, items
+    try:
+        wire = msgspec.convert(document, _WireHead)
+    except (msgspec.ValidationError, TypeError) as error:
+        raise _malformed(error, where) from None
+    return *_head(wire, where), wire.records
 
 
 def decode_frame(source: bytes | str | dict[str, Any]) -> SignedFrame:
     """A wire frame as a `SignedFrame`; records rebuilt, hashed and compared with count, sequences and root."""
-    document: Any = source
-    if not isinstance(source, dict):
-        if len(source) > MAX_FRAME_BYTES:
+    try:
+        if isinstance(source, dict):
+            wire = msgspec.convert(source, _WireFrame)
+        elif len(source) > MAX_FRAME_BYTES:
             raise Malformed(f"a frame has at most {MAX_FRAME_BYTES} bytes, this one {len(source)}", "frame")
-        try:
-            document = orjson.loads(source)
-        except orjson.JSONDecodeError as error:
-            raise Malformed(f"is not JSON ({error})", "frame") from None
-    frame, signature, items = parse_frame_head(document, "frame")
-    pairs = [parse_record(frame.device, item, f"frame.records[{i}]") for i, item in enumerate(items)]
-    signed = SignedFrame(frame, signature, tuple(p[0] for p in pairs), tuple(p[1] for p in pairs))
+        else:
+            wire = _decode(source)
+    except (msgspec.MsgspecError, UnicodeError, RecursionError, TypeError) as error:
+        raise _malformed(error, "frame") from None
+    frame, signature = _head(wire, "frame")
+    try:
+        pairs = [_record(frame.device, record) for record in wire.records]
+    except (ValueError, Malformed):
+        pairs = [_named_record(frame.device, record, f"frame.records[{i}]") for i, record in enumerate(wire.records)]
+    records, details = zip(*pairs, strict=True)
+    signed = SignedFrame(frame, signature, records, details)
     check_contents(signed)
     return signed
 
 
 def check_contents(signed: SignedFrame) -> None:
-    """Raise `Malformed`, naming the first record, unless count, sequences and root agree with the records."""
+    """Raise `Malformed`, naming the first record, unless count, sequences and root agree with the records (of `parse_record`)."""
     frame, records = signed.frame, signed.records
-    for i, record in enumerate(records):
-        if record.sequence != frame.first_sequence + i:
-            expected = frame.first_sequence + i
-            raise Malformed(f"record {expected} is missing (found {record.sequence})", f"frame.records[{i}]")
+    first = frame.first_sequence
+    for i, record in enumerate(records, first):
+        if record.sequence != i:
+            raise Malformed(f"record {i} is missing (found {record.sequence})", f"frame.records[{i - first}]")
     if len(records) != frame.count:
-        raise Malformed(f"record {frame.first_sequence + len(records)} is missing: {frame.count} were signed", "frame.records")
-    if merkle.root([record_hash(record) for record in records]) != frame.records_root:
+        raise Malformed(f"record {first + len(records)} is missing: {frame.count} were signed", "frame.records")
+    if merkle.root([hash_sized_record(record) for record in records]) != frame.records_root:
         raise Malformed("the records do not hash to the signed root: at least one was changed", "frame.recordsRoot")
 
 

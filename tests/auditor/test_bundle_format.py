@@ -77,7 +77,7 @@ def test_bombs_are_refused_at_the_stated_limits(monkeypatch: pytest.MonkeyPatch)
         (("session", "terms", "metered"), 1, "session.terms.metered"),
         (("session", "device"), "0xAB" + "00" * 31, "session.device"),
         (("frames", 0, "link"), -1, "frames[0].link"),
-        (("frames", 1, "frame", "records", 0, "flags"), True, "frames[1].frame.records[0]"),
+        (("frames", 1, "frame", "records", 0, "flags"), True, "frames[1].frame.records[0].flags"),
         (("links", 0, "links", 0), [], "links[0].links[0]"),
         (("version",), 2, "version"),
     ],

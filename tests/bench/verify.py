@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 
+from coincurve import PublicKey
+
 from protocol import evidence, keys, wire
 from protocol.hashing import keccak
 
@@ -32,11 +34,11 @@ def wire_frames(per_frame: int, signer: keys.Signer) -> list[bytes]:
 def measure() -> list[Figure]:
     signer = keys.Signer.create()
     digest = keccak(b"bare")
-    signature = signer.sign(digest)
+    der, public = keys.der_signature(signer.sign(digest)[:64]), PublicKey(signer.public_key)
 
-    def bare_verify() -> int:
+    def bare_verify() -> int:  # the library's own verification; ours recovers, because a verification takes either v
         for _ in range(2000):
-            keys.check_signature(digest, signature, signer.address)
+            public.verify(der, digest, hasher=None)
         return 2000
 
     block = bytes(544)  # a record's packed form: 17 words
