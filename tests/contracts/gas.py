@@ -1,0 +1,113 @@
+"""Gas and code sizes as one table, kept in gas_snapshot.json.
+
+    python -m tests.contracts.gas      measure and write the snapshot
+
+Measured by py-evm with today's rules (Prague) on a chain whose time and keys are fixed, so that the figures are the
+same everywhere. Sessions are prepaid: the payer's balance is there before, the slot of the session is new.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from protocol.hashing import keccak
+from tests.contracts.support import ARTIFACTS, HOUR_S, ROOT, World, load_artifact
+
+SNAPSHOT = ROOT / "tests" / "contracts" / "gas_snapshot.json"
+CONTRACTS = ("AnchorLog", "DeviceRegistry", "EnergyEscrow", "SettlementToken")
+LOCK = 1_000_000
+BATCHES = (1, 10, 100)
+
+GOALS = {
+    "anchor": 30_000,
+    "session_open": 60_000,
+    "session_open_relayed": 67_000,
+    "claim_paid_each_of_100": 15_500,
+    "claim_metered_each_of_100": 17_500,
+}
+"""Issue 3, line 23."""
+
+
+def measure() -> dict[str, dict[str, int]]:
+    """Every figure of the snapshot, gas of a claim a row and rounded up."""
+    world = World()
+    return {"gas": {**anchors(world), **sessions(world), **claims(world)}, "bytes": sizes()}
+
+
+def sizes() -> dict[str, int]:
+    return {name: len(load_artifact(name)["deployedBytecode"]) // 2 - 1 for name in CONTRACTS}
+
+
+def gas(receipt: Any) -> int:
+    return int(receipt["gasUsed"])
+
+
+def anchors(world: World) -> dict[str, int]:
+    """The operator's first anchor, and the dearest of the next ten (what a hash costs depends on its zero bytes)."""
+    figures, head = [], bytes(32)
+    for number in range(11):
+        receipt = world.send(world.anchors.functions.anchor(head, keccak(b"root %d" % number)), "operator")
+        figures.append(gas(receipt))
+        head = bytes(world.anchors.functions.heads(world.address("operator")).call())
+    frame = world.frame(keccak(b"device"))
+    signature = world.frame_signed(frame, world.key_of(0))
+    send = world.anchors.functions.anchorFrame(frame, signature)
+    world.send(send, "stranger")
+    return {
+        "anchor_first": figures[0],
+        "anchor": max(figures[1:]),
+        "anchor_frame": gas(world.send(send, "stranger")),
+    }
+
+
+def sessions(world: World) -> dict[str, int]:
+    functions, deadline = world.escrow.functions, world.now() + HOUR_S
+    opened = [gas(world.send(functions.openAsPayer(world.terms(n), LOCK), "payer")) for n in range(10)]
+    relayed = []
+    for number in range(10, 20):
+        terms = world.terms(number, metered=True)
+        call = functions.openBySignature(terms, LOCK, deadline, world.open_signed(terms, LOCK, deadline))
+        relayed.append(gas(world.send(call, "operator")))
+    top_up = functions.topUpBySignature(terms, 2 * LOCK, deadline, world.top_up_signed(terms, 2 * LOCK, deadline))
+    return {
+        "session_open": max(opened),
+        "session_open_relayed": max(relayed),
+        "top_up_relayed": gas(world.send(top_up, "operator")),
+        "request_close": gas(world.send(functions.requestClose(terms), "payer")),
+        "close": gas(world.send(functions.close(terms), "payee")),
+        "withdraw": gas(world.send(functions.withdraw(world.address("stranger"), 5), "refund")),
+    }
+
+
+def claims(world: World) -> dict[str, int]:
+    """A row's share of a batch, base cost of the transaction in; the payee has claimed before."""
+    figures = {}
+    paid = [world.open(world.terms(n), LOCK) for n in range(1000, 1100)]
+    metered = [world.open(world.terms(n, metered=True), LOCK) for n in range(1000, 1100)]
+    keys = [world.key_of(n) for n in range(1000, 1100)]
+    world.claim_paid(world.paid_row(paid[0], 10_000, keys[0]))
+    world.at(world.now() + HOUR_S)
+    for size in BATCHES:
+        amount = 20_000 + 1_000 * size
+        rows = [world.paid_row(t, amount + n, key) for n, (t, key) in enumerate(zip(paid, keys, strict=True))][:size]
+        receipt = world.claim_paid(*rows)
+        assert not world.skipped(receipt)
+        figures[f"claim_paid_each_of_{size}"] = -(-gas(receipt) // size)
+        charges = [
+            world.metered_row(t, amount + n, 1_500_000 + size, 1_800 + size, key)
+            for n, (t, key) in enumerate(zip(metered, keys, strict=True))
+        ][:size]
+        receipt = world.claim_metered(*charges)
+        assert not world.skipped(receipt)
+        figures[f"claim_metered_each_of_{size}"] = -(-gas(receipt) // size)
+    return figures
+
+
+def as_text(table: dict[str, dict[str, int]]) -> str:
+    return json.dumps(table, indent=1, sort_keys=True) + "\n"
+
+
+if __name__ == "__main__":
+    SNAPSHOT.write_text(as_text(measure()))
+    print(f"wrote {SNAPSHOT.relative_to(ROOT)} from {ARTIFACTS.relative_to(ROOT)}")
