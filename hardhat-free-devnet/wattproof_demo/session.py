@@ -76,7 +76,8 @@ class PayerSession:
             view = self.view()
             yield view
             if time.monotonic() > deadline:
-                raise DemoFailed(f"the session is {view['state']}, not {until}, after {timeout_s:.0f} s; it waits for: {view['waitingFor']}")
+                waits = f"it waits for: {view['waitingFor']}"
+                raise DemoFailed(f"the session is {view['state']}, not {until}, after {timeout_s:.0f} s; {waits}")
             time.sleep(0.5)
 
     def bundle(self) -> bytes:

@@ -101,7 +101,8 @@ class Stack:
         self.url = f"http://127.0.0.1:{port}"
         (folder / "service.toml").write_text(
             f'listen = "127.0.0.1:{port}"\noperator_name = "Demo operator"\n'
-            f'[chain]\nrpc_url = "{self.rpc_url}"\ndeployment_file = "{self.state / "deployment.json"}"\nconfirmations = 1\npoll_seconds = 0.3\n'
+            f'[chain]\nrpc_url = "{self.rpc_url}"\ndeployment_file = "{self.state / "deployment.json"}"\n'
+            f"confirmations = 1\npoll_seconds = 0.3\n"
             f"[settlement]\nepoch_seconds = {self.choices.epoch_s}\nclaim_age_seconds = 20\nreconcile_seconds = 5\n"
             f"[terms]\nstop_grace_seconds = 10\nclose_delay_seconds = {self.choices.close_delay_s}\nclose_delay_blocks = 5\n"
             "session_seconds = 3600\nstart_within_seconds = 60\n"
@@ -152,7 +153,8 @@ class Stack:
         identity = json.loads((folder / "identity.json").read_text())
         tariff_hash = self.call("POST", "/api/v1/tariffs", {"document": self.tariff.document})["tariffHash"]
         self.point = self.call("POST", "/api/v1/points", {
-            "device": identity["device"], "channel": identity["channel"], "name": "Demo charger", "placement": PLACEMENT, "serial": self.serial,
+            "device": identity["device"], "channel": identity["channel"], "name": "Demo charger", "placement": PLACEMENT,
+            "serial": self.serial,
             "meterKey": identity["meterKey"], "ratedWatts": RATED_WATTS, "tariffHash": tariff_hash, "policy": self.policy,
             "registerDigits": REGISTER_DIGITS, "stepMilliwattHours": REGISTER_STEP_MILLIWATT_HOURS, "binding": identity["binding"],
         })  # fmt: skip
@@ -163,7 +165,8 @@ class Stack:
         (self.state / "agent.toml").write_text(
             f'device = "{point["device"]}"\nchannel = {point["channel"]}\nplacement = "{PLACEMENT}"\nratedWatts = {RATED_WATTS}\n'
             f'meter = "{rig / "meter"}"\nrelay = "{rig / "relay"}"\nserviceUrl = "{self.url}"\nserviceKey = "{point["serviceKey"]}"\n'
-            f'controlKey = "{point["controlKey"]}"\nchainId = {point["chainId"]}\nescrow = "{point["escrow"]}"\nregistry = "{point["registry"]}"\n'
+            f'controlKey = "{point["controlKey"]}"\nchainId = {point["chainId"]}\nescrow = "{point["escrow"]}"\n'
+            f'registry = "{point["registry"]}"\n'
             f"maxLockMicro = {PREPAID_MICRO}\nrecordIntervalS = {self.choices.record_interval_s}\nsampleIntervalS = 1\n"
             "[meterLine]\ninitialBaud = 9600\n"
         )
