@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 from .bundle_parts import (
+    ANOTHER_POINT,
     AnchorLink,
     Bundle,
     BundledFrame,
@@ -34,7 +35,7 @@ from .packed import pack, unpack
 from .wire import Details, frame_head_document, keys_problem, parse_frame_head, parse_record, record_document
 
 __all__ = [
-    "AnchorLink", "Bundle", "BundledFrame", "ChainHalt", "CreditNote", "Erasure", "HiddenRecord", "KeyEvent", "OcmfText",
+    "ANOTHER_POINT", "AnchorLink", "Bundle", "BundledFrame", "ChainHalt", "CreditNote", "Erasure", "HiddenRecord", "KeyEvent", "OcmfText",
     "SessionFacts", "Signed", "Tail", "bundle_document", "decode_bundle", "encode_bundle", "parse_bundle", "parse_frame",
 ]  # fmt: skip
 

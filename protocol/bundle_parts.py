@@ -13,6 +13,9 @@ from .wire import Details
 
 S = TypeVar("S")
 
+ANOTHER_POINT = "another point"
+"""The rule of an `Erasure` for records of another channel of the device: they are somebody else's, and no bill of this point needs them."""
+
 
 class Signed(NamedTuple, Generic[S]):
     """A struct and the 65-byte signatures over it: one, or for hand-overs and rulings two or more."""
@@ -121,7 +124,7 @@ class OcmfText(NamedTuple):
 
 
 class Erasure(NamedTuple):
-    """Record bodies `first_sequence`…`last_sequence` are hidden since `at_s`, by `rule` (a retention rule, or "another point")."""
+    """Record bodies `first_sequence`…`last_sequence` are hidden since `at_s`, by `rule` (a retention rule, or ANOTHER_POINT)."""
 
     first_sequence: int
     last_sequence: int

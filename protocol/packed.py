@@ -32,6 +32,16 @@ def pack(document: dict[str, Any]) -> bytes:
     return squeeze.compress(orjson.dumps(document)) + squeeze.flush()
 
 
+def inflate(packed: bytes) -> bytes:
+    """The JSON text in a gzip file, or plain JSON (begins with `{`) as it is. Raises `Malformed` at the limits above."""
+    if len(packed) > MAX_PACKED_BYTES:
+        raise Malformed(f"has {len(packed)} bytes, more than the {MAX_PACKED_BYTES} this program takes", "file")
+    text = packed if packed[:1] == b"{" else _inflate(packed)
+    if text.count(b",") > MAX_JSON_VALUES:
+        raise Malformed(f"holds more than {MAX_JSON_VALUES} values, the most this program takes", "file")
+    return text
+
+
 def _inflate(packed: bytes) -> bytes:
     stream = zlib.decompressobj(_GZIP)
     parts, size = [], 0
@@ -63,13 +73,8 @@ def _refuse_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
-def unpack(packed: bytes) -> dict[str, Any]:
-    """The JSON object in a gzip file, or in plain JSON (begins with `{`). Raises `Malformed` and nothing else."""
-    if len(packed) > MAX_PACKED_BYTES:
-        raise Malformed(f"has {len(packed)} bytes, more than the {MAX_PACKED_BYTES} this program takes", "file")
-    text = packed if packed[:1] == b"{" else _inflate(packed)
-    if text.count(b",") > MAX_JSON_VALUES:
-        raise Malformed(f"holds more than {MAX_JSON_VALUES} values, the most this program takes", "file")
+def load(text: bytes) -> Any:
+    """A JSON text as Python values, duplicate keys refused. Raises `Malformed`."""
     try:
         document = orjson.loads(text)
         # What we wrote comes back byte for byte, which rules duplicates out; only an edited file pays for the slow look.
@@ -79,6 +84,12 @@ def unpack(packed: bytes) -> dict[str, Any]:
         raise
     except (ValueError, RecursionError, TypeError) as error:
         raise Malformed(f"is not JSON ({error})", "file") from None
+    return document
+
+
+def unpack(packed: bytes) -> dict[str, Any]:
+    """The JSON object in a gzip file, or in plain JSON. Raises `Malformed` and nothing else."""
+    document = load(inflate(packed))
     if type(document) is not dict:
         raise Malformed("must hold a JSON object", "file")
     return document

@@ -9,14 +9,18 @@ import random
 from collections.abc import Sequence
 from typing import Any
 
-from protocol import evidence, merkle
-from protocol.bundle import AnchorLink, Bundle, BundledFrame, KeyEvent, SessionFacts, Signed, Tail
-from protocol.control import KeyRole, document_hash
+from auditor.trust import Trust, key_heads, trust_heads
+from protocol import evidence, merkle, ocmf
+from protocol.bundle import AnchorLink, Bundle, BundledFrame, KeyEvent, OcmfText, SessionFacts, Signed, Tail
+from protocol.control import KeyRole
 from protocol.eip712 import EVIDENCE, digest, money_domain
-from protocol.evidence import ChargeKeyVoucher, Reason, Receipt, Record, anchor_link
-from protocol.hashing import ZERO32
+from protocol.evidence import ChargeKeyVoucher, Reason, Receipt, Record
+from protocol.hashing import ZERO32, keccak
 from protocol.keys import Signer
 from protocol.money import MeteredCharge, Payment, Terms, point_commitment, session_id
+from protocol.ocmf import Transaction
+from protocol.pricing import price
+from protocol.tariff import Tariff
 from protocol.wire import SignedFrame
 
 OPENED_AT_S = 1_767_225_600  # 2026-01-01T00:00:00Z
@@ -136,19 +140,29 @@ class Evidence:
     # -------------------------------------------------------------- money
 
     def make_tariff(self) -> dict[str, Any]:
-        return {"id": "flat"}
+        """Two prices by the hour of the day, and tax: a month of it has lines of many records."""
+        day = {"priceComponents": [{"type": "ENERGY", "microPerKwh": 420_000, "taxPpm": 190_000}],
+               "restrictions": {"startTime": "08:00", "endTime": "20:00"}}  # fmt: skip
+        night = {"priceComponents": [{"type": "ENERGY", "microPerKwh": 290_000, "taxPpm": 190_000}]}
+        return {"id": "day-night", "version": 1, "currency": "EUR", "timeZone": "Europe/Berlin", "elements": [day, night]}
 
     def make_terms(self) -> Terms:
         return Terms(
             payer=self.payer.address, payee=self.operator.address, refund_to=self.payer.address,
             point_commitment=point_commitment(self.device, self.channel, self.meter.address, self.salt), metered=self.metered,
-            signer=(self.charge_key if self.metered else self.pay_key).address, tariff_hash=document_hash(self.tariff),
+            signer=(self.charge_key if self.metered else self.pay_key).address, tariff_hash=Tariff.from_document(self.tariff).hash,
             agreement_hash=ZERO32, max_micro_per_kwh=600_000, max_micro_per_hour=0, max_flat_micro=0, rated_watts=self.rated_watts,
-            latest_end_s=self.start_s + 31 * 86_400, stop_grace_s=600, close_delay_s=86_400, close_delay_blocks=100, salt=self.bytes(32),
+            latest_end_s=self.start_s + 400 * 86_400, stop_grace_s=600, close_delay_s=86_400, close_delay_blocks=100, salt=self.bytes(32),
         )  # fmt: skip
 
     def make_bill(self) -> tuple[dict[str, Any], int]:
-        return {"totalMicro": 0}, 0
+        bill = price(Tariff.from_document(self.tariff), self.start_s, [record for record, _ in self.records])
+        return bill.to_document(), bill.total_micro
+
+    def make_ocmf(self, session: bytes) -> tuple[OcmfText, ...]:
+        ends = ((self.records[0][0], Transaction.BEGIN), (self.records[-1][0], Transaction.END))
+        texts = [ocmf.make(self.meter, record, reason, session, "WP-0001", n + 1) for n, (record, reason) in enumerate(ends)]
+        return tuple(OcmfText(text, keccak(text.encode()), None) for text in texts)
 
     def bundle(self) -> Bundle:
         terms, last = self.terms, self.signed[-1]
@@ -164,7 +178,7 @@ class Evidence:
                           last.records[-1].end_s + 1, last.records[-1].end_s + 2 * self.epoch_s)  # fmt: skip
         return Bundle(
             session=SessionFacts(
-                session, terms, CHAIN_ID, self.escrow, self.registry, self.anchor_log, self.start_s, 500_000_000, self.salt, self.device,
+                session, terms, CHAIN_ID, self.escrow, self.registry, self.anchor_log, self.start_s, 50_000_000_000, self.salt, self.device,
                 self.channel, self.rated_watts, 0, self.operator.address, self.service.address, 0, self.records[-1][0].sequence,
             ),
             tariff=self.tariff, agreement=None, policy=None, bill=bill,
@@ -172,10 +186,16 @@ class Evidence:
             voucher=Signed(voucher, (self.meter.sign(digest(EVIDENCE, voucher)),)) if self.metered else None,
             claimed_micro=total_micro, credit_notes=(), tail=Tail("none", 0), key_events=tuple(self.key_events), links=tuple(self.links),
             chain_halts=(), frames=tuple(self.frames), conflicts=(),
-            receipts=(Signed(receipt, (self.service.sign(digest(EVIDENCE, receipt)),)),), ocmf=(), hand_overs=(), rulings=(), erasures=(),
+            receipts=(Signed(receipt, (self.service.sign(digest(EVIDENCE, receipt)),)),),
+            ocmf=self.make_ocmf(session), hand_overs=(), rulings=(), erasures=(),
         )  # fmt: skip
 
-    def head(self) -> bytes:
-        """The newest head of the anchor chain: what an auditor with a node of its own would trust."""
-        head = self.links[-1]
-        return anchor_link(head.previous_head, head.root, head.time_s)
+    def heads(self) -> Trust:
+        """What an auditor trusts who looked up two heads: the anchorer's and the device's in the registry."""
+        return trust_heads([self.links[-1].head, key_heads(self.device, self.key_events)[-1]])
+
+    def kept(self) -> Trust:
+        """What an auditor trusts who keeps all links (`sync`)."""
+        heads = [link.head for link in self.links] + key_heads(self.device, self.key_events)
+        return Trust(frozenset(heads), {self.anchorer.address: self.links}, {self.device: self.key_events}, CHAIN_ID, self.anchor_log,
+                     self.registry, self.links[-1].time_s)  # fmt: skip

@@ -1,0 +1,143 @@
+"""`verify`: one proof bundle → one report. Offline: no network, no clock, no node; what those would tell is *not checked* and says so.
+
+Order: the file's form, links and keys (what frames are judged against), frames on all cores, then what only the whole log shows, then
+bill and money. Every check is reported whatever the others say, so that one fault does not hide another.
+"""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.metadata import version
+from typing import Any
+
+from protocol.bundle import Bundle
+from protocol.errors import Malformed
+
+from . import anchors, attached, conflicts, device_keys, log, money, pricing, receipts, registers
+from .frames import CheckedFrame, Work, examine, examine_all
+from .reading import Slice, open_bundle
+from .report import CHECKS, Check, Problem, Report, Verdict, in_order, judge
+from .trust import Trust
+
+CHAIN_FACTS = "as the file says; `compare-chain` asks your own node"
+
+
+@contextmanager
+def _no_collector() -> Iterator[None]:
+    """Parsing makes millions of objects and no cycles; the collector would walk them again and again."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
+
+
+def verify(raw: bytes, trust: Trust | None = None, *, subject: str = "bundle", processes: int | None = None) -> Report:
+    """The report on the bytes of a bundle. Raises nothing, whatever the bytes; the same bytes give the same report."""
+    with _no_collector():
+        try:
+            bundle, slices = open_bundle(raw)
+            frames, problems = _frames(bundle, slices, processes)
+            disputed, more = _conflicts(bundle)
+        except Malformed as error:
+            return unreadable(subject, error)
+        return _judge(subject, bundle, frames, disputed, [*problems, *more], trust or Trust())
+
+
+def unreadable(subject: str, error: Malformed) -> Report:
+    """The report on a file whose form is wrong: the place, and nothing else was looked at."""
+    form = judge("form", [Problem("form", error.where or "file", error.what)], "")
+    rest = [Check(name, Verdict.NOT_CHECKED, "the file cannot be read") for name in CHECKS if name != "form"]
+    return Report(subject, in_order([form, *rest]), {})
+
+
+def _work(bundle: Bundle) -> Work:
+    keys = tuple(dict.fromkeys(span.key for span in device_keys.meter_spans(bundle.key_events)))
+    return Work(bundle.session.device, keys, tuple(link.root for link in bundle.links))
+
+
+def _frames(bundle: Bundle, slices: list[Slice], processes: int | None) -> tuple[list[CheckedFrame], list[Problem]]:
+    frames: list[CheckedFrame] = []
+    problems: list[Problem] = []
+    for chunk in examine_all(slices, _work(bundle), processes):
+        frames += chunk.frames
+        problems += chunk.problems
+    return frames, problems
+
+
+def _conflicts(bundle: Bundle) -> tuple[list[CheckedFrame], list[Problem]]:
+    """Conflicting frames must be proof by themselves: whole and signed. Where they were anchored is the operator's affair."""
+    work = _work(bundle)
+    found: list[CheckedFrame] = []
+    problems: list[Problem] = []
+    for i, conflict in enumerate(bundle.conflicts):
+        checked, wrong = examine(conflict, i, f"conflicts[{i}]", work)
+        found.append(checked)
+        if any(problem.check == "record-hashes" for problem in wrong):
+            problems.append(Problem("equivocation", checked.name, "is shown as a conflict, but its records are not those that were signed"))
+    return found, problems
+
+
+def _judge(
+    subject: str, bundle: Bundle, frames: list[CheckedFrame], disputed: list[CheckedFrame], problems: list[Problem], trust: Trust
+) -> Report:
+    session = bundle.session
+    walked = log.walk(frames)
+    problems = [*problems, *walked.problems, *log.coverage(session, walked)]
+    records = walked.records()
+    hidden_problems, gone, hidden = attached.erasure_problems(bundle, walked)
+    problems += hidden_problems + registers.register_problems(session, records, bundle.hand_overs)
+    conflict_problems, notes = conflicts.conflict_problems(session, walked, disputed, bundle.rulings)
+    problems += conflict_problems
+
+    used = {frame.link for frame in frames if frame.link is not None}
+    chain = anchors.look(session, bundle.links, used, trust)
+    promise_problems, promise_doubt = receipts.receipt_problems(bundle, walked, chain)
+    keys = _work(bundle).keys
+    key_problems, waiting = device_keys.frame_key_problems(walked, chain, bundle.key_events, keys)
+    doubt = device_keys.history_doubt(bundle, trust)
+    problems += [*chain.problems, *promise_problems, *key_problems, *device_keys.event_problems(bundle, trust)]
+    problems += device_keys.voucher_problems(bundle) + device_keys.point_problems(bundle)
+
+    tariff, tariff_problems = pricing.tariff_problems(bundle)
+    agreement_problems, agreement_doubt = pricing.agreement_problems(bundle)
+    charged = money.charged_frame(bundle, walked)
+    priced = None
+    if tariff is not None and not gone:
+        priced = pricing.reprice(bundle, tariff, pricing.billed(bundle, records), charged.last if charged else None)
+    problems += [*tariff_problems, *agreement_problems, *(priced.problems if priced else ())]
+    problems += money.money_problems(bundle, charged, priced)
+
+    ocmf_problems, no_ocmf = attached.ocmf_problems(bundle, records)
+    problems += ocmf_problems + attached.hand_over_problems(bundle) + attached.ruling_problems(bundle)
+    total = sum(frame.frame.count for frame in frames)
+    checks = [
+        judge("form", problems, "version 1"),
+        judge("record-hashes", problems, f"{total - hidden} records hashed" + (f", {hidden} by their hashes alone" if hidden else "")),
+        judge("frame-signatures", problems, f"{len(frames)} signatures"),
+        *log.log_checks(problems, walked, notes, bool(hidden)),
+        *anchors.anchor_checks(walked, chain, problems),
+        *receipts.receipt_checks(bundle, problems, promise_doubt, chain),
+        *device_keys.key_checks(bundle, problems, doubt, chain, waiting),
+        *pricing.bill_checks(bundle, problems, priced, agreement_doubt, gone),
+        *money.money_checks(bundle, problems, gone),
+        *attached.attached_checks(bundle, problems, no_ocmf, hidden),
+        judge("chain-facts", problems, "", unchecked=CHAIN_FACTS),
+    ]
+    return Report(subject, in_order(checks), facts(bundle, total))
+
+
+def facts(bundle: Bundle, records: int) -> dict[str, Any]:
+    """What a person wants to see first."""
+    session = bundle.session
+    return {
+        "session": "0x" + session.session.hex(), "device": "0x" + session.device.hex(), "channel": session.channel,
+        "openedAtS": session.opened_at_s, "records": records, "frames": len(bundle.frames) or None,
+        "energyMilliwattHours": bundle.bill.get("energyMilliwattHours"), "totalMicro": bundle.bill.get("totalMicro"),
+        "chargedMicro": bundle.charge.value.amount_micro if bundle.charge else 0, "claimedMicro": bundle.claimed_micro,
+        "currency": bundle.bill.get("currency"), "zoneData": version("tzdata"),
+    }  # fmt: skip
