@@ -6,7 +6,8 @@ is the head after it, or a later one of the same chain. A single head (`--head`)
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import NamedTuple
 
 from protocol.bundle import AnchorLink, KeyEvent
@@ -18,8 +19,8 @@ class Trust(NamedTuple):
     """`heads`: all trusted heads. `anchors`, `keys`: whole chains (anchorer or device → links in order), where a file keeps them."""
 
     heads: frozenset[bytes] = frozenset()
-    anchors: dict[bytes, Sequence[AnchorLink]] = {}  # noqa: RUF012 - never written to
-    keys: dict[bytes, Sequence[KeyEvent]] = {}  # noqa: RUF012 - never written to
+    anchors: Mapping[bytes, Sequence[AnchorLink]] = MappingProxyType({})
+    keys: Mapping[bytes, Sequence[KeyEvent]] = MappingProxyType({})
     chain_id: int | None = None
     anchor_log: bytes | None = None
     registry: bytes | None = None

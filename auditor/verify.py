@@ -128,15 +128,15 @@ def _judge(
         *attached.attached_checks(bundle, problems, no_ocmf, hidden),
         judge("chain-facts", problems, "", unchecked=CHAIN_FACTS),
     ]
-    return Report(subject, in_order(checks), facts(bundle, total))
+    return Report(subject, in_order(checks), facts(bundle, total, len(frames)))
 
 
-def facts(bundle: Bundle, records: int) -> dict[str, Any]:
+def facts(bundle: Bundle, records: int, frames: int) -> dict[str, Any]:
     """What a person wants to see first."""
     session = bundle.session
     return {
         "session": "0x" + session.session.hex(), "device": "0x" + session.device.hex(), "channel": session.channel,
-        "openedAtS": session.opened_at_s, "records": records, "frames": len(bundle.frames) or None,
+        "openedAtS": session.opened_at_s, "records": records, "frames": frames,
         "energyMilliwattHours": bundle.bill.get("energyMilliwattHours"), "totalMicro": bundle.bill.get("totalMicro"),
         "chargedMicro": bundle.charge.value.amount_micro if bundle.charge else 0, "claimedMicro": bundle.claimed_micro,
         "currency": bundle.bill.get("currency"), "zoneData": version("tzdata"),

@@ -14,7 +14,7 @@ from protocol import evidence, merkle, ocmf
 from protocol.bundle import AnchorLink, Bundle, BundledFrame, KeyEvent, OcmfText, SessionFacts, Signed, Tail
 from protocol.control import KeyRole
 from protocol.eip712 import EVIDENCE, digest, money_domain
-from protocol.evidence import ChargeKeyVoucher, Reason, Receipt, Record
+from protocol.evidence import ChargeKeyVoucher, HandOver, Reason, Receipt, Record
 from protocol.hashing import ZERO32, keccak
 from protocol.keys import Signer
 from protocol.money import MeteredCharge, Payment, Terms, point_commitment, session_id
@@ -60,6 +60,7 @@ class Evidence:
         self.frames = self.anchor(self.signed)
         self.key_events = [self.key_event(bytes(20), self.meter.address, ZERO32, self.start_s - 86_400)]
         self.terms = self.make_terms()
+        self.hand_overs: tuple[Signed[HandOver], ...] = ()
 
     def bytes(self, size: int) -> bytes:
         return self.random.randbytes(size)
@@ -156,7 +157,8 @@ class Evidence:
         )  # fmt: skip
 
     def make_bill(self) -> tuple[dict[str, Any], int]:
-        bill = price(Tariff.from_document(self.tariff), self.start_s, [record for record, _ in self.records])
+        bill = price(Tariff.from_document(self.tariff), self.start_s, [record for record, _ in self.records],
+                     [signed.value for signed in self.hand_overs])  # fmt: skip
         return bill.to_document(), bill.total_micro
 
     def make_ocmf(self, session: bytes) -> tuple[OcmfText, ...]:
@@ -168,7 +170,7 @@ class Evidence:
         terms, last = self.terms, self.signed[-1]
         session = session_id(terms, CHAIN_ID, self.escrow)
         bill, total_micro = self.make_bill()
-        energy = self.records[-1][0].import_milliwatt_hours - self.records[0][0].import_milliwatt_hours
+        energy = bill["energyMilliwattHours"]
         amount: MeteredCharge | Payment = Payment(session, total_micro, last.digest)
         if self.metered:
             amount = MeteredCharge(session, total_micro, energy, self.records[-1][0].end_s - self.start_s, last.digest)
@@ -187,7 +189,7 @@ class Evidence:
             claimed_micro=total_micro, credit_notes=(), tail=Tail("none", 0), key_events=tuple(self.key_events), links=tuple(self.links),
             chain_halts=(), frames=tuple(self.frames), conflicts=(),
             receipts=(Signed(receipt, (self.service.sign(digest(EVIDENCE, receipt)),)),),
-            ocmf=self.make_ocmf(session), hand_overs=(), rulings=(), erasures=(),
+            ocmf=self.make_ocmf(session), hand_overs=self.hand_overs, rulings=(), erasures=(),
         )  # fmt: skip
 
     def heads(self) -> Trust:
