@@ -14,6 +14,7 @@ from pymodbus.pdu import ExceptionResponse, ModbusPDU
 from pymodbus.pdu.bit_message import ReadDiscreteInputsResponse, WriteSingleCoilResponse
 
 from meter_agent.line.errors import BadBytes, PortError, RelayRefused, RelaySilent
+from meter_agent.line.serial_line import PORT_TROUBLE
 
 # A relay answers in about 20 ms at 19200 baud. Two tries of 0.3 s bound every call to well under a second.
 ANSWER_TIMEOUT_S = 0.3
@@ -64,7 +65,10 @@ class ModbusRelay:
             self._close()
 
     def _close(self) -> None:
-        self._client.close()  # type: ignore[no-untyped-call]
+        try:
+            self._client.close()  # type: ignore[no-untyped-call]
+        except PORT_TROUBLE:  # an unplugged port cannot be closed properly
+            self._client.socket = None
 
     def _drive(self, on: bool) -> None:
         self._call(WriteSingleCoilResponse, lambda: self._client.write_coil(self._coil, on, device_id=self._unit))
@@ -80,7 +84,7 @@ class ModbusRelay:
                 raise RelaySilent(
                     f"no answer from the relay at {self._port}, unit {self._unit}: check its supply and wiring ({error})"
                 ) from error
-            except (OSError, TypeError, ValueError, IndexError) as error:
+            except PORT_TROUBLE as error:
                 self._close()
                 raise PortError(f"the relay's port {self._port} failed: {error}. It is opened again at the next call") from error
         if isinstance(answer, ExceptionResponse):

@@ -4,7 +4,9 @@ Over pyserial's `serial_for_url`, so a device path, a pseudo-terminal, `socket:/
 (parity) and `PortError` come out.
 """
 
+import termios
 import time
+from contextlib import suppress
 
 import serial
 
@@ -14,6 +16,8 @@ from meter_agent.line.framing import add_parity, strip_parity
 BITS_PER_CHARACTER = 10
 # No write of ours is longer than 40 characters, 1.4 s at 300 baud; a port that takes longer is stuck.
 WRITE_TIMEOUT_S = 3.0
+# What pyserial lets through when a port goes away under its feet; TypeError where it was closed meanwhile.
+PORT_TROUBLE = (OSError, ValueError, TypeError, termios.error)
 
 
 class SerialLine:
@@ -37,7 +41,7 @@ class SerialLine:
                     write_timeout=WRITE_TIMEOUT_S,
                     exclusive=True,
                 )
-            except (OSError, ValueError) as error:
+            except PORT_TROUBLE as error:
                 raise PortError(
                     f"cannot open the meter's port {self.url}: {error}. Is it plugged in, and not in use by another program?"
                 ) from error
@@ -54,7 +58,7 @@ class SerialLine:
         if port.baudrate != baud:
             try:
                 port.baudrate = baud
-            except (OSError, ValueError) as error:
+            except PORT_TROUBLE as error:
                 raise self._lost(error) from error
 
     def send(self, data: bytes) -> None:
@@ -68,7 +72,7 @@ class SerialLine:
             port.reset_input_buffer()
             port.write(add_parity(data))
             port.flush()
-        except (OSError, ValueError) as error:
+        except PORT_TROUBLE as error:
             raise self._lost(error) from error
         time.sleep(len(data) * BITS_PER_CHARACTER / self.baud)
 
@@ -81,7 +85,7 @@ class SerialLine:
             if data and (waiting := port.in_waiting):
                 port.timeout = 0
                 data += port.read(waiting)
-        except (OSError, ValueError, TypeError) as error:  # pyserial: TypeError when closed under its feet
+        except PORT_TROUBLE as error:
             raise self._lost(error) from error
         return strip_parity(data)
 
@@ -93,10 +97,11 @@ class SerialLine:
             port.timeout = quiet_s
             while port.read(1) and time.monotonic() < until:
                 port.reset_input_buffer()
-        except (OSError, ValueError, TypeError) as error:
+        except PORT_TROUBLE as error:
             raise self._lost(error) from error
 
     def close(self) -> None:
         if self._port is not None:
-            self._port.close()
-            self._port = None
+            port, self._port = self._port, None
+            with suppress(*PORT_TROUBLE):  # an unplugged port cannot be closed properly
+                port.close()

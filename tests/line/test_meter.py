@@ -18,6 +18,7 @@ from meter_agent.line import (
     MeterTooSlow,
     PortError,
     Relay,
+    RelaySilent,
     connect,
     disconnect,
     open_meter,
@@ -26,7 +27,7 @@ from meter_agent.line import (
 from protocol.evidence import Flag
 from tests.rig.process import Rig, running
 
-DEADLINE_S = 6.0
+DEADLINE_S = 5.0
 SLACK_S = 1.0  # two busy cores
 
 
@@ -154,6 +155,22 @@ def test_ports_that_are_not_there_or_taken(rig: Rig, meter: Meter, tmp_path: Pat
     second = open_meter(str(rig.point() / "meter"))
     with pytest.raises(PortError, match="another program"):
         second.read()
+
+
+def test_an_unplugged_line_is_named_and_found_again(tmp_path: Path) -> None:
+    options = (tmp_path, "--initial-baud", "9600", "--profile", "idle")
+    meter, relay = open_meter(str(tmp_path / "meter"), initial_baud=9600), open_relay(str(tmp_path / "relay"))
+    with running(*options):
+        assert meter.sample().power_milliwatts == 0
+        assert relay.auxiliary_open()
+    for ask in (meter.sample, meter.read, relay.auxiliary_open, relay.open):
+        with pytest.raises((PortError, RelaySilent)):
+            ask()
+    with running(*options):
+        assert meter.sample().power_milliwatts == 0
+        assert relay.auxiliary_open()
+        meter.close()
+        relay.hang_up()
 
 
 def test_a_wrong_password_is_permanent_and_named(rig: Rig) -> None:

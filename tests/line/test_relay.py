@@ -1,11 +1,19 @@
 """The relay driver, and switching as a measured fact, against a circuit that can be broken in every way it says."""
 
+import os
+import select
+import threading
 import time
+import tty
 from pathlib import Path
 
 import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from pymodbus.framer import FramerRTU
 
 from meter_agent.line import (
+    LineError,
     Meter,
     PortError,
     Relay,
@@ -17,6 +25,7 @@ from meter_agent.line import (
     open_relay,
     supply_is_on,
 )
+from meter_agent.line import relay as relay_module
 from tests.rig.process import Rig
 
 
@@ -135,3 +144,56 @@ def test_lost_power_everywhere_is_a_failure_until_it_is_back(rig: Rig, meter: Me
     assert (result.state, result.auxiliary_open) == (SupplyState.FAILED, None)
     rig.tell("lose_power", on=False)
     assert disconnect(meter, relay).state is SupplyState.DISCONNECTED
+
+
+class Impostor:
+    """Something else at the relay's end of a pseudo-terminal, that answers every request with the bytes it was given."""
+
+    def __init__(self, answers: list[bytes]):
+        self._near, self._far = os.openpty()
+        tty.setraw(self._far)
+        self.port = os.ttyname(self._far)
+        self._answers = answers
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run)
+        self._thread.start()
+
+    def _run(self) -> None:
+        while not self._stop.is_set():
+            if select.select([self._near], [], [], 0.05)[0]:
+                os.read(self._near, 4096)
+                if self._answers:
+                    os.write(self._near, self._answers.pop(0))
+
+    def close(self) -> None:
+        self._stop.set()
+        self._thread.join()
+        os.close(self._near)
+        os.close(self._far)
+
+
+def framed(body: bytes) -> bytes:
+    """A Modbus RTU frame with a right check."""
+    return body + FramerRTU.compute_CRC(body).to_bytes(2, "big")
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.lists(st.one_of(st.binary(min_size=1, max_size=40), st.binary(max_size=12).map(lambda b: framed(b"\x01" + b))), max_size=3))
+@example([framed(b"\x01\x02\x00")])  # no bit at all
+@example([framed(b"\x01\x05\x00\x00\xff\x00")])  # the answer to another question
+@example([framed(b"\x01\x82\x02")])
+@example([b"\x01\x02\x01\x01\x00\x00"])  # wrong check
+def test_any_bytes_from_a_relay_end_in_one_error_tree_in_time(answers: list[bytes]) -> None:
+    impostor = Impostor(answers)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(relay_module, "ANSWER_TIMEOUT_S", 0.05)  # the impostor answers at once or never
+        relay = open_relay(impostor.port)
+    started = time.monotonic()
+    try:
+        assert isinstance(relay.auxiliary_open(), bool)
+    except LineError:
+        pass
+    finally:
+        assert time.monotonic() - started < 1
+        relay.hang_up()
+        impostor.close()
