@@ -163,12 +163,8 @@ class Rpc:
         return self.read("gas estimate", lambda: int(self._eth.estimate_gas(transaction)))
 
     def gas_price_wei(self) -> int:
-        """What the node suggests on a chain without base fees."""
+        """What the node suggests to pay for a unit of gas, base fee included."""
         return self.read("gas price", lambda: int(self._eth.gas_price))
-
-    def tip_wei(self) -> int:
-        """What the node suggests above the base fee."""
-        return self.read("tip", lambda: int(self._eth.max_priority_fee))
 
     # --- transactions ---
 

@@ -62,11 +62,12 @@ class TransactionSigner:
 
     def _fees(self) -> tuple[int, int]:
         """(cap, tip) for a unit of gas; twice the base fee outlasts six full blocks in a row."""
-        base_fee = self._rpc.head().base_fee_wei
+        base_fee, price = self._rpc.head().base_fee_wei, self._rpc.gas_price_wei()
         if base_fee is None:
-            fee = tip = self._rpc.gas_price_wei()
+            fee = tip = price
         else:
-            tip = self._rpc.tip_wei()
+            # Not eth_maxPriorityFeePerGas: some nodes name a tip there even where gas costs nothing.
+            tip = max(0, price - base_fee)
             fee = 2 * base_fee + tip
         if fee > self._fee_cap_wei:
             if base_fee is not None and base_fee + tip <= self._fee_cap_wei:

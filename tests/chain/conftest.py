@@ -1,51 +1,23 @@
-"""Real chains in processes of their own."""
+"""Chains to test against, with our contracts deployed."""
 
-import json
+from __future__ import annotations
+
 import os
 import signal
-import subprocess
-import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[2]
+from chain.client import ChainClient
+from chain.deploy import Roles, deploy
+from chain.deployment import Deployment
+from chain.transactions import TransactionSigner
 
+from .nodes import Anvil, DevChain, Node, find_anvil
 
-class DevChain:
-    """A `python -m wattproof_devchain` process, and the file it writes about itself."""
-
-    def __init__(self, state: Path, *options: str) -> None:
-        self.state = state
-        description = state / "devchain.json"
-        description.unlink(missing_ok=True)
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "wattproof_devchain", "--state", str(state), "--port", "0", *options],
-            cwd=ROOT / "hardhat-free-devnet", stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-        )  # fmt: skip
-        deadline = time.monotonic() + 30
-        while not description.exists():
-            if self.process.poll() is not None or time.monotonic() > deadline:
-                raise AssertionError(f"the chain did not start: {self.stop()}")
-            time.sleep(0.02)
-        self.description: dict[str, Any] = json.loads(description.read_text())
-        self.url: str = self.description["url"]
-
-    def key(self, index: int) -> bytes:
-        return bytes.fromhex(self.description["accounts"][index]["key"][2:])
-
-    def address(self, index: int) -> bytes:
-        return bytes.fromhex(self.description["accounts"][index]["address"][2:])
-
-    def stop(self, number: int = signal.SIGTERM) -> str:
-        """End it by a signal; returns what it printed."""
-        if self.process.poll() is None:
-            self.process.send_signal(number)
-        output, _ = self.process.communicate(timeout=20)
-        return output
+DEPLOYER, CAP_KEEPER, PAYER, PAYEE, STRANGER = range(5)
+"""Which well-known account plays whom."""
 
 
 @pytest.fixture
@@ -62,5 +34,78 @@ def devchain(tmp_path: Path) -> Iterator[Callable[..., DevChain]]:
         each.stop(signal.SIGKILL if each.process.poll() is None else signal.SIGTERM)
 
 
-def in_ci() -> bool:
-    return bool(os.environ.get("CI"))
+@pytest.fixture
+def anvil() -> Iterator[Callable[..., Anvil]]:
+    """Start anvils. Skips, or fails in CI, where there is none."""
+    started: list[Anvil] = []
+
+    def start(*options: str) -> Anvil:
+        program = find_anvil()
+        if program is None:
+            absent = pytest.fail if os.environ.get("CI") else pytest.skip
+            absent("anvil is not installed: npm install in contracts/, or set WATTPROOF_ANVIL")
+        started.append(Anvil(program, *options))
+        return started[-1]
+
+    yield start
+    for each in started:
+        each.stop(signal.SIGKILL)
+
+
+class Stage:
+    """A node with our contracts on it, a client, and signers for the well-known accounts."""
+
+    def __init__(self, node: Node, deployment: Deployment, finality_depth: int | None) -> None:
+        self.node = node
+        self.deployment = deployment
+        self.finality_depth = finality_depth
+        self.client = self.another_client(finality_depth)
+        self.calls = self.client.calls
+
+    def another_client(self, finality_depth: int | None) -> ChainClient:
+        return ChainClient(self.node.url, self.deployment, finality_depth=finality_depth, timeout_s=10)
+
+    def signer(self, index: int) -> TransactionSigner:
+        return TransactionSigner(self.client, self.node.key(index))
+
+    def address(self, index: int) -> bytes:
+        return self.node.address(index)
+
+
+def set_stage(node: Node, folder: Path, finality_depth: int | None) -> Stage:
+    """Deploy with depth 0 (nothing needs to wait yet), then look with the depth under test."""
+    roles = Roles(node.address(DEPLOYER), node.address(CAP_KEEPER), 10**15)
+    done = deploy(
+        node.url, node.key(DEPLOYER), folder / "deployment.json", roles, finality_depth=0, timeout_s=30, say=lambda _: None
+    )
+    return Stage(node, done, finality_depth)
+
+
+@pytest.fixture
+def stage(devchain: Callable[..., DevChain], tmp_path: Path) -> Iterator[Callable[..., Stage]]:
+    """`stage(depth)`: our contracts on a development chain that mines when it is told to, or as transactions come."""
+    made: list[Stage] = []
+
+    def set_up(finality_depth: int | None = None, *options: str) -> Stage:
+        node = devchain(*(options or ("--block-time", "1")))
+        made.append(set_stage(node, tmp_path, finality_depth))
+        return made[-1]
+
+    yield set_up
+    for each in made:
+        each.client.close()
+
+
+@pytest.fixture
+def anvil_stage(anvil: Callable[..., Anvil], tmp_path: Path) -> Iterator[Callable[..., Stage]]:
+    """`anvil_stage(depth)`: the same on anvil."""
+    made: list[Stage] = []
+
+    def set_up(finality_depth: int | None = 0, *options: str) -> Stage:
+        node = anvil(*options)
+        made.append(set_stage(node, tmp_path, finality_depth))
+        return made[-1]
+
+    yield set_up
+    for each in made:
+        each.client.close()

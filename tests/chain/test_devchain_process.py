@@ -20,7 +20,7 @@ from urllib.parse import urlsplit
 import pytest
 from eth_account import Account
 
-from .conftest import ROOT, DevChain
+from .nodes import ROOT, DevChain
 
 Start = Callable[..., DevChain]
 
