@@ -51,6 +51,7 @@ class Pricer:
         self._swapped: Record | None = None
         self._register: int | None = None  # the last good one
         self._register_at_s = 0
+        self._rolled_unread = 0  # the ROLLOVER flag of quarantined records since
         self._first_sequence = self._sequence = self._end_s = self._quarantined = 0
 
     def add(self, record: Record) -> None:
@@ -66,6 +67,7 @@ class Pricer:
             raise self._refusal(record)
         if flags & _QUARANTINED:
             self._quarantined += 1
+            self._rolled_unread |= flags & _ROLLOVER
         else:
             self._bill(record, sequence, start_s, end_s, register, power, flags)
         self._sequence, self._end_s = sequence, end_s
@@ -85,6 +87,7 @@ class Pricer:
         self._swapped = None
         self._meter = hand_over.new_meter_hash
         self._register = hand_over.new_import_milliwatt_hours
+        self._rolled_unread = 0
         self._register_at_s = last.end_s
 
     @property
@@ -159,16 +162,16 @@ class Pricer:
             elif not flags & _DISCONNECTED:
                 time_to[2].add(end_s - begun_s, sequence, time_spans[2])
         self._register, self._register_at_s, self.energy_milliwatt_hours = register, end_s, after
+        self._rolled_unread = 0
 
     def _rolled_over(self, record: Record, difference: int) -> int:
         energy = difference + self._modulus
-        if not record.flags & _ROLLOVER or not self._modulus or energy < 0 or record.import_milliwatt_hours >= self._modulus:
-            raise RegisterFell(
-                f"the import register fell by {-difference} mWh to {record.import_milliwatt_hours}, "
-                f"{'which the modulus does not explain' if record.flags & _ROLLOVER else 'without a rollover or a hand-over'}",
-                f"record {record.sequence}",
-            )
-        return energy
+        rolled = (record.flags | self._rolled_unread) & _ROLLOVER
+        if rolled and energy >= 0 and record.import_milliwatt_hours < self._modulus:
+            return energy
+        reason = "which the modulus does not explain" if rolled else "without a rollover or a hand-over"
+        fell = f"the import register fell by {-difference} mWh to {record.import_milliwatt_hours}, {reason}"
+        raise RegisterFell(fell, f"record {record.sequence}")
 
     def _refusal(self, record: Record) -> PricingError:
         where = f"record {record.sequence}"

@@ -1,19 +1,13 @@
-"""Random values of every typed struct, and the settings that keep these tests quick (HYPOTHESIS_PROFILE=thorough for long runs)."""
+"""Random values of every typed struct, and damage to their JSON."""
 
 from __future__ import annotations
 
-import os
 from typing import Any
 
-from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
 from protocol import control, evidence, money
 from protocol.eip712 import EVIDENCE, Domain, control_domain, money_domain, type_of
-
-settings.register_profile("quick", max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-settings.register_profile("thorough", max_examples=2_000, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))
 
 EVIDENCE_STRUCTS: list[type] = [
     evidence.Record, evidence.Frame, evidence.Receipt, evidence.ChargeKeyVoucher, evidence.HandOver, evidence.Ruling,

@@ -9,8 +9,6 @@ from hypothesis import strategies as st
 from protocol.errors import BadSignature
 from protocol.keys import HALF_ORDER, Signer, check_signature, recover_address
 
-from . import strategies  # noqa: F401  (loads the settings profile)
-
 ORDER = 2 * HALF_ORDER + 1
 secrets = st.integers(1, ORDER - 1).map(lambda n: n.to_bytes(32, "big"))
 digests = st.binary(min_size=32, max_size=32)
