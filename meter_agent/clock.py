@@ -1,9 +1,10 @@
 """The one clock of the agent: UTC seconds that never run backwards, and whether they can be trusted.
 
-The clock runs on the monotonic counter from one anchor. The system's wall clock is followed while it agrees; a jump of more than
-`MAX_JUMP_NS` is not followed but marks the clock *not synchronised*, and so every record from then on. Only a time from outside that
-agrees with the wall clock (a receipt signed by the pinned service key) makes it *synchronised*, adopting the wall clock. A time from the chain
-(an anchor head) bounds the clock from below: a head from the future marks it not synchronised.
+The clock runs on the monotonic counter from one anchor. The system's wall clock is followed while it agrees; a jump
+of more than `MAX_JUMP_NS` is not followed but marks the clock *not synchronised*, and so every record from then on.
+Only a time from outside that agrees with the wall clock (a receipt signed by the pinned service key) makes it
+*synchronised*, adopting the wall clock. A time from the chain (an anchor head) bounds the clock from below: a head
+from the future marks it not synchronised.
 
 Not promised: that the service's clock is right. It is pinned, and its receipts are evidence of what it said.
 """
@@ -61,7 +62,9 @@ class Clock:
             return self._synchronised
 
     def heard_trusted(self, time_s: int) -> bool:
-        """A time from the pinned service, said within the last request. True if it makes or leaves the clock synchronised."""
+        """A time from the pinned service, said within the last request. True if it makes or leaves the clock
+        synchronised.
+        """
         with self._lock:
             wall_ns = self._wall_ns()
             self._synchronised = abs(wall_ns // NANO - time_s) <= TRUST_WITHIN_S

@@ -21,7 +21,7 @@ from protocol.errors import Malformed
 from .errors import ConfigError
 
 
-def _hex(size: int) -> Any:
+def _parser(size: int) -> BeforeValidator:
     def parse(value: Any) -> bytes:
         if isinstance(value, bytes):
             return value
@@ -30,12 +30,12 @@ def _hex(size: int) -> Any:
         except Malformed as error:
             raise ValueError(error.what) from None
 
-    return Annotated[bytes, BeforeValidator(parse), PlainSerializer(lambda raw: "0x" + raw.hex())]
+    return BeforeValidator(parse)
 
 
-Bytes32 = _hex(32)
-Address = _hex(20)
-Signature = _hex(65)
+_HEX = PlainSerializer(lambda raw: "0x" + raw.hex())
+Bytes32 = Annotated[bytes, _parser(32), _HEX]
+Address = Annotated[bytes, _parser(20), _HEX]
 
 
 class Strict(BaseModel):
@@ -97,7 +97,9 @@ def _is_loopback(host: str) -> bool:
 
 
 class Config(Strict):
-    """Everything `agent.toml` may say. Energy in milliwatt-hours, money in micro-units, power in watts, time in seconds."""
+    """Everything `agent.toml` may say. Energy in milliwatt-hours, money in micro-units, power in watts, time in
+    seconds.
+    """
 
     device: Bytes32
     channel: int = Field(default=1, ge=0, le=2**32 - 1)
@@ -134,7 +136,9 @@ MAX_CONFIG_BYTES = 1 << 20
 
 
 def load_config(path: Path) -> Config:
-    """The settings in a file. Raises `ConfigError` naming every setting that is wrong. Relative device paths are relative to the file."""
+    """The settings in a file. Raises `ConfigError` naming every setting that is wrong. Relative device paths are
+    relative to the file.
+    """
     try:
         if path.stat().st_size > MAX_CONFIG_BYTES:
             raise ConfigError(f"{path} is not a settings file ({path.stat().st_size} bytes)")

@@ -1,4 +1,6 @@
-"""The agent's one error tree. Each message says what was wrong, where, and what to do; `transient` says whether trying again can help."""
+"""The agent's one error tree. Each message says what was wrong, where, and what to do; `transient` says whether
+trying again can help.
+"""
 
 from __future__ import annotations
 
@@ -18,11 +20,15 @@ class KeystoreError(AgentError):
 
 
 class LogDamaged(AgentError):
-    """Bytes inside the log that are not what was written there (a torn tail is not damage: it is cut off with a word)."""
+    """Bytes inside the log that are not what was written there (a torn tail is not damage: it is cut off with a
+    word).
+    """
 
 
 class LogFailed(AgentError):
-    """The disk refused to write or sync for another reason than being full; nothing after it can be trusted to be durable."""
+    """The disk refused to write or sync for another reason than being full; nothing after it can be trusted to be
+    durable.
+    """
 
 
 class DiskFull(AgentError):
@@ -32,7 +38,9 @@ class DiskFull(AgentError):
 
 
 class Refused(AgentError):
-    """A grant, command, payment or key change that the agent does not obey. `code` is one short word for logs and counters."""
+    """A grant, command, payment or key change that the agent does not obey. `code` is one short word for logs and
+    counters.
+    """
 
     def __init__(self, code: str, what: str) -> None:
         self.code = code
@@ -43,3 +51,9 @@ class ServiceFault(AgentError):
     """The service could not be reached, or answered what it must not."""
 
     transient = True
+
+
+class ServiceRefused(ServiceFault):
+    """The service will never take this request."""
+
+    transient = False

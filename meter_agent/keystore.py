@@ -1,12 +1,13 @@
-"""Keys made on the device, kept encrypted: Ethereum's key file format version 3 (scrypt), mode 0600, in the state folder.
+"""Keys made on the device, kept encrypted: Ethereum's key file format version 3 (scrypt), mode 0600, in the state
+folder.
 
-Two files: `meter.json` (the meter key: frames, confirmations) and `charge-root.json` (32 random bytes from which each session's
-charge key is derived with HKDF-SHA256, so that no key need be written while a session opens, and nobody without the root can link two
-sessions). The passphrase comes from a file, a systemd credential (`$CREDENTIALS_DIRECTORY/wattproof-agent`) or an open file descriptor,
-never from a command line or the environment.
+Two files: `meter.json` (the meter key: frames, confirmations) and `charge-root.json` (32 random bytes from which each
+session's charge key is derived with HKDF-SHA256, so that no key need be written while a session opens, and nobody
+without the root can link two sessions). The passphrase comes from a file, a systemd credential
+(`$CREDENTIALS_DIRECTORY/wattproof-agent`) or an open file descriptor, never from a command line or the environment.
 
-That protects copies, backups and a stolen disk, as long as the passphrase is kept elsewhere. It does not protect against root on the
-running machine. Secrets are never printed, logged or part of an error.
+That protects copies, backups and a stolen disk, as long as the passphrase is kept elsewhere. It does not protect
+against root on the running machine. Secrets are never printed, logged or part of an error.
 
 Sources: Web3 Secret Storage Definition v3; RFC 5869 (HKDF).
 """
@@ -26,7 +27,9 @@ from protocol.keys import Signer
 from .errors import KeystoreError
 
 SCRYPT_N = 1 << 15
-"""32 MiB and a tenth of a second: fits the small computers agents run on. The passphrase is expected to be random, not memorable."""
+"""32 MiB and a tenth of a second: fits the small computers agents run on. The passphrase is expected to be random,
+not memorable.
+"""
 MIN_PASSPHRASE_BYTES = 12
 MAX_PASSPHRASE_BYTES = 1024
 """A passphrase file longer than this is some other file given by mistake."""
@@ -34,11 +37,15 @@ CREDENTIAL_NAME = "wattproof-agent"
 
 
 def read_passphrase(file: Path | None, descriptor: int | None) -> bytes:
-    """The passphrase from the file, else the descriptor, else the systemd credential. White space at the ends does not count."""
+    """The passphrase from the file, else the descriptor, else the systemd credential. White space at the ends does
+    not count.
+    """
     if file is None and descriptor is None:
         directory = os.environ.get("CREDENTIALS_DIRECTORY")
         if directory is None:
-            raise KeystoreError("no passphrase: give --passphrase-file FILE, --passphrase-fd N, or a systemd credential named wattproof-agent")
+            raise KeystoreError(
+                f"no passphrase: give --passphrase-file FILE, --passphrase-fd N, or a systemd credential named {CREDENTIAL_NAME}"
+            )
         file = Path(directory) / CREDENTIAL_NAME
     try:
         if file is not None:
@@ -116,13 +123,13 @@ class Keystore:
         self._write("meter", signer.secret, passphrase)
 
     def _write(self, name: str, secret: bytes, passphrase: bytes) -> None:
-        import eth_keyfile  # 0.5 s to import, so only where it is needed
+        from eth_keyfile.keyfile import create_keyfile_json  # 0.5 s to import, so only where it is needed
 
-        document = eth_keyfile.create_keyfile_json(secret, passphrase, kdf="scrypt", iterations=SCRYPT_N)
+        document = create_keyfile_json(secret, passphrase, kdf="scrypt", iterations=SCRYPT_N)
         write_durably(self.directory / f"{name}.json", json.dumps(document).encode() + b"\n")
 
     def _read(self, name: str, passphrase: bytes) -> bytes:
-        import eth_keyfile
+        from eth_keyfile.keyfile import decode_keyfile_json
 
         path = self.directory / f"{name}.json"
         try:
@@ -135,7 +142,7 @@ class Keystore:
         if mode & 0o077:
             raise KeystoreError(f"{path} is open to others (mode {stat.S_IMODE(mode):o}); do: chmod 600 {path}")
         try:
-            return bytes(eth_keyfile.decode_keyfile_json(document, passphrase))
+            return bytes(decode_keyfile_json(document, passphrase))
         except Exception as error:  # the library's own errors differ by field; none carries the secret, but none is shown either
             raise KeystoreError(f"{path} does not open ({type(error).__name__}): wrong passphrase, or the file is damaged") from None
 

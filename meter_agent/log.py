@@ -1,9 +1,10 @@
 """An append-only log of entries in segment files: what the agent knows, in the order it came to know it.
 
-`append` returns only when the entry is on the disk (`fdatasync` returned), and either the whole entry is there or, after a crash, none of it:
-each carries its length and a CRC-32. A tail torn by a crash is cut off when the log opens, and named in `cut_bytes`. Bytes that were whole
-once and are not any more raise `LogDamaged`. Each segment begins with a checkpoint entry, so that opening reads one segment, whatever the
-log's size. One process writes (a lock file says so); any thread may read up to `end`, which never names an unsynced byte.
+`append` returns only when the entry is on the disk (`fdatasync` returned), and either the whole entry is there or,
+after a crash, none of it: each carries its length and a CRC-32. A tail torn by a crash is cut off when the log opens,
+and named in `cut_bytes`. Bytes that were whole once and are not any more raise `LogDamaged`. Each segment begins with
+a checkpoint entry, so that opening reads one segment, whatever the log's size. One process writes (a lock file says
+so); any thread may read up to `end`, which never names an unsynced byte.
 
 Not promised: anything, on a disk that lies about syncing.
 """
@@ -68,7 +69,9 @@ class SegmentLog:
         os.close(self._guard)
 
     def append(self, payload: bytes) -> Position:
-        """Write and sync one entry; returns the position after it. Raises `DiskFull` (nothing written) or `LogFailed`."""
+        """Write and sync one entry; returns the position after it. Raises `DiskFull` (nothing written) or
+        `LogFailed`.
+        """
         with self._lock:
             if self.end.offset >= self._segment_bytes or time.time() - self._born_s > SEGMENT_S:
                 self._begin(self.end.segment + 1)
@@ -123,9 +126,9 @@ class SegmentLog:
             if len(raw) >= end and raw.strip(b"\x00"):
                 raise LogDamaged(f"{path} does not begin as a log segment; move it aside and restore it from a backup")
             return None
-        whole = 0
-        for end, _ in read_segment(self.directory, number, len(MAGIC), None, torn_ends=True):
-            whole += 1
+        whole = False
+        for end, _ in read_segment(self.directory, number, len(MAGIC), None, torn_ends=True):  # noqa: B007
+            whole = True
         self._check_torn(path, raw, end)
         if not whole:
             return None
@@ -143,7 +146,9 @@ class SegmentLog:
         length, _ = _HEADER.unpack_from(raw, end)
         behind = end + _HEADER.size + length
         if length and behind + _HEADER.size < len(raw) and _entry_at(raw, behind) is not None:
-            raise LogDamaged(f"{path} is damaged at byte {end} (whole entries follow): restore it from a backup, or move {path.parent} aside")
+            raise LogDamaged(
+                f"{path} is damaged at byte {end} (whole entries follow): restore it from a backup, or move {path.parent} aside"
+            )
 
     def _begin(self, number: int) -> Position:
         path = segment_path(self.directory, number)
@@ -215,7 +220,9 @@ def _entry_at(raw: bytes, offset: int) -> bytes | None:
 def read_segment(
     directory: Path, number: int, offset: int, limit: int | None, torn_ends: bool = False
 ) -> Iterator[tuple[int, bytes]]:
-    """Entries of one segment from `offset` to `limit`, each with the offset after it. Raises `LogDamaged` unless `torn_ends`."""
+    """Entries of one segment from `offset` to `limit`, each with the offset after it. Raises `LogDamaged` unless
+    `torn_ends`.
+    """
     path = segment_path(directory, number)
     with path.open("rb") as stream:
         size = os.fstat(stream.fileno()).st_size if limit is None else limit

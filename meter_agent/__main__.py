@@ -1,0 +1,147 @@
+"""`python -m meter_agent init|run|show|log`: the agent's command line. Commands import what they need, so that
+`--help` is quick.
+"""
+
+from __future__ import annotations
+
+import signal
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from .errors import AgentError
+
+app = typer.Typer(add_completion=False, no_args_is_help=True, rich_markup_mode="rich", pretty_exceptions_enable=False)
+
+HELP = """The meter agent: reads a meter, signs what it measured, prices it, and switches the supply.
+
+One agent serves one point: a meter and a relay on serial lines. It keeps every reading in a synced log before anyone hears of it,
+opens its own connection to the service, and disconnects by itself when the money ends.
+
+[b]From nothing to running[/b]
+
+  head -c 24 /dev/urandom | base64 > passphrase; chmod 600 passphrase      (keep it outside the state folder)
+
+  python -m meter_agent init --state agent --passphrase-file passphrase     (makes the keys; agent/identity.json is public)
+
+  … enrol device and meterKey from identity.json with the service, write agent.toml …
+
+  python -m meter_agent run --state agent --config agent.toml --passphrase-file passphrase
+
+  python -m meter_agent show --state agent
+
+[b]The passphrase[/b] comes from --passphrase-file, --passphrase-fd or the systemd credential [i]wattproof-agent[/i]. It protects copies and
+backups of the state folder and a stolen disk; it does not protect against root on the running machine.
+
+[b]Locking a point out by hand[/b]: touch STATE/lock-out. RECONNECT is refused while the file exists.
+"""
+
+State = Annotated[Path, typer.Option("--state", metavar="DIR", help="State folder: keys, log, receipts.")]
+PassphraseFile = Annotated[Path | None, typer.Option("--passphrase-file", metavar="FILE", help="File with the passphrase, mode 0600.")]
+PassphraseFd = Annotated[int | None, typer.Option("--passphrase-fd", metavar="N", help="Open file descriptor to read the passphrase from.")]
+
+
+@app.callback(help=HELP)
+def main() -> None:
+    """See HELP."""
+
+
+@app.command()
+def init(
+    state: State,
+    passphrase_file: PassphraseFile = None,
+    passphrase_fd: PassphraseFd = None,
+    device: Annotated[str | None, typer.Option(metavar="0x…", help="Device id (32 bytes); default: a random one.")] = None,
+    channel: Annotated[int, typer.Option(min=0, help="Channel of the device.")] = 1,
+    chain_id: Annotated[int | None, typer.Option(min=1, help="Sign the key's registration for this chain …")] = None,
+    registry: Annotated[str | None, typer.Option(metavar="0x…", help="… and this DeviceRegistry.")] = None,
+    deadline: Annotated[int | None, typer.Option(min=1, help="UTC second until which to register; default: in 7 days.")] = None,
+) -> None:
+    """Make the keys on this device and write DIR/identity.json. Again: keeps the keys, renews the binding."""
+    from protocol.eip712 import hex_bytes
+
+    from .enrolment import initialise
+    from .errors import ConfigError
+    from .keystore import read_passphrase
+
+    if (chain_id is None) != (registry is None):
+        raise ConfigError("--chain-id and --registry belong together")
+    binding = (chain_id, hex_bytes(registry, 20, "--registry"), deadline) if chain_id is not None and registry is not None else None
+    identity = initialise(
+        state, read_passphrase(passphrase_file, passphrase_fd), hex_bytes(device, 32, "--device") if device else None, channel, binding
+    )
+    typer.echo(f"device {identity['device']}\nmeter key {identity['meterKey']}\npublic identity in {state / 'identity.json'}")
+
+
+@app.command()
+def run(
+    state: State,
+    config: Annotated[Path, typer.Option("--config", metavar="FILE", help="Settings, e.g. agent.toml.")] = Path("agent.toml"),
+    passphrase_file: PassphraseFile = None,
+    passphrase_fd: PassphraseFd = None,
+) -> None:
+    """Run until SIGTERM or Ctrl-C. Supply is then disconnected: an agent that does not run cannot keep a limit."""
+    from protocol.eip712 import hex_bytes
+
+    from .agent import Agent
+    from .config import load_config
+    from .enrolment import read_identity
+    from .errors import ConfigError
+    from .keystore import Keystore, read_passphrase
+
+    settings = load_config(config)
+    identity = read_identity(state)
+    if (hex_bytes(identity["device"], 32, "device"), identity["channel"]) != (settings.device, settings.channel):
+        raise ConfigError(f"{config}: device and channel are not those of {state / 'identity.json'}")
+    passphrase = read_passphrase(passphrase_file, passphrase_fd)
+    keystore = Keystore(state / "keys")
+    agent = Agent(state, settings, keystore.meter(passphrase), keystore.charge_keys(passphrase))
+    for wanted in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(wanted, lambda *_: agent.stop())
+    typer.echo(f"agent: device {identity['device']}, meter on {settings.meter}, service {settings.service_url}", err=True)
+    agent.run()
+
+
+@app.command()
+def show(state: State, as_json: Annotated[bool, typer.Option("--json", help="For machines.")] = False) -> None:
+    """What the agent knows: last record, session, what the service has receipted. Needs no passphrase; works while it
+    runs.
+    """
+    from .report import overview, render
+
+    document = overview(state)
+    typer.echo(render(document, as_json=as_json))
+
+
+@app.command()
+def log(
+    state: State,
+    last: Annotated[int, typer.Option(min=1, help="How many entries, newest last.")] = 20,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object an entry: frames as they are sent.")] = False,
+) -> None:
+    """The newest entries of the log, checked as they are read."""
+    from .report import log_lines
+
+    for line in log_lines(state, last, as_json=as_json):
+        typer.echo(line)
+
+
+def cli() -> int:
+    """Run the command line; an error is one sentence on stderr and exit code 2 (3 where a retry may help)."""
+    from protocol.errors import ProtocolError
+
+    try:
+        app()
+    except AgentError as error:
+        typer.echo(f"agent: {error}", err=True)
+        return 3 if error.transient else 2
+    except ProtocolError as error:
+        typer.echo(f"agent: {error}", err=True)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(cli())

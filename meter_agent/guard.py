@@ -1,0 +1,122 @@
+"""When supply must end by itself: the money, the terms, the grant, silence of the service, a register nobody can
+bill.
+
+Pure decisions on what metering and the stream know; the conductor acts on them. The end of credit is foreseen: from
+the power that flows now the moment is computed at which the price reaches the limit, and the contact is ordered to
+open so much earlier as it takes to move. What passes the limit is then at most what a rise of power between two
+samples brings: rated power × (read period + switching time) + one step of the register.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from protocol.control import Cause
+
+from .clock import NANO, Clock
+from .config import Config
+from .journal import Journal
+from .metering import QUARANTINE_ENDS, Metering
+from .session import Session
+
+SWITCHING_NS = 60_000_000
+"""From the order to the open contact: a Modbus exchange of 20 ms and a contactor of 10 to 40 ms."""
+METER_SILENT_S = 30
+"""A supply that cannot be measured is not supplied for longer than this (a readout with all its retries takes 12 s)."""
+
+
+class Decision(NamedTuple):
+    """`cause`: end now. `cut_at_ns`: not yet, but then (monotonic)."""
+
+    cause: Cause | None
+    cut_at_ns: int | None
+    why: str
+
+
+GO_ON = Decision(None, None, "")
+
+
+class Guard:
+    """Watches the live session while it supplies."""
+
+    def __init__(self, config: Config, clock: Clock, journal: Journal, metering: Metering, silent_s: Callable[[], float]) -> None:
+        self._config, self._clock, self._journal = config, clock, journal
+        self._metering, self._silent_s = metering, silent_s
+        self._energy_when_lost: int | None = None
+        self.disk_full_since_s: int | None = None
+        self.cycle_ns = NANO // 2
+        """The longest recent time from one look at the money to the next, beyond the sample interval: reading,
+        syncing.
+        """
+
+    def decide(self) -> Decision:
+        """Whether supply must end, now or at a moment before the next look."""
+        session = self._metering.session
+        if session is None:
+            return GO_ON
+        fault = self._fault(session)
+        if fault:
+            return Decision(Cause.FAULT, None, fault)
+        now_s = self._clock.now_s()
+        if now_s + 1 > session.granted.terms.latest_end_s:
+            return Decision(Cause.CREDIT, None, "the terms have ended: nothing later can be charged")
+        if now_s + 1 > session.granted.grant.valid_until_s:
+            heard = not self._silent_s()
+            return Decision(Cause.OPERATOR if heard else Cause.LOST_COMMUNICATION, None, "the grant was not renewed")
+        lost = self._lost(session, now_s)
+        if lost:
+            return Decision(Cause.LOST_COMMUNICATION, None, lost)
+        if session.protected(now_s):
+            return GO_ON
+        return self._money(session)
+
+    def _fault(self, session: Session) -> str:
+        if session.unpriced:
+            return f"a record cannot be priced: {session.unpriced}"
+        if self._metering.swapped:
+            return "the meter was changed"
+        if self._metering.recorder.quarantined >= QUARANTINE_ENDS:
+            return f"{QUARANTINE_ENDS} records running have a register that cannot be believed"
+        silent_ns = self._clock.monotonic_ns() - self._metering.point.heard_ns
+        if silent_ns > METER_SILENT_S * NANO:
+            return f"the meter has been silent for {silent_ns // NANO} s"
+        return ""
+
+    def _lost(self, session: Session, now_s: int) -> str:
+        """Why silence (of the service, or of a disk that takes nothing more) ends supply: the stricter of the terms'
+        policy and the point's.
+        """
+        own = self._config.lost_communication
+        silent_s = self._silent_s() - own.after_s
+        if self.disk_full_since_s is not None:
+            silent_s = max(silent_s, now_s - self.disk_full_since_s)
+        energy = session.pricer.energy_milliwatt_hours + self._metering.gauge.energy_milliwatt_hours
+        if silent_s < 0:
+            self._energy_when_lost = None
+            return ""
+        if self._energy_when_lost is None:
+            self._energy_when_lost = energy
+        used = energy - self._energy_when_lost
+        for policy in (session.granted.policy.lost_communication, own):
+            if policy.action == "disconnect":
+                return "the service is not heard, and the policy is to disconnect"
+            if used >= policy.milliwatt_hours or silent_s >= policy.seconds:
+                return f"the service has not been heard for {silent_s + own.after_s:.0f} s and {used} mWh: the policy's hold has ended"
+        return ""
+
+    def _money(self, session: Session) -> Decision:
+        forecast = self._metering.forecast()
+        if forecast is None:
+            return GO_ON
+        now_ns = self._clock.monotonic_ns()
+        limit = session.limit_micro(heard=not self._silent_s(), max_credit_micro=self._config.max_credit_micro)
+        horizon_ns = now_ns + self._config.sample_interval_s * NANO + self.cycle_ns + SWITCHING_NS
+        if session.over_energy_credit(forecast.energy_milliwatt_hours(horizon_ns), forecast.total_micro(horizon_ns)):
+            return Decision(Cause.CREDIT, None, "as much energy as the grant allows stands unsigned")
+        reached_ns = forecast.reaches(limit, now_ns, horizon_ns)
+        if reached_ns is None:
+            return GO_ON
+        cut_at_ns = reached_ns - SWITCHING_NS
+        why = f"the cost reaches the limit of {limit} micro-units"
+        return Decision(Cause.CREDIT, None, why) if cut_at_ns <= now_ns else Decision(None, cut_at_ns, why)
