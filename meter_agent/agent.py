@@ -80,7 +80,7 @@ class Agent:
         self._inbox.put(Message("stop"))
 
     def run(self) -> None:
-        """Until stopped. Raises `LogFailed` when the disk is broken; supply is disconnected then."""
+        """Until stopped. Raises what broke (`LogFailed`: the disk); supply is disconnected then."""
         self._conductor.begin()
         for thread in (self._sender, self._stream, self._courier):
             thread.start()
@@ -88,6 +88,9 @@ class Agent:
             while not self._stopping:
                 self._turn()
             self._conductor_stops()
+        except BaseException:
+            self._metering.point.disconnect()  # whatever broke: an agent that ends must not leave supply on
+            raise
         finally:
             self._sender.stop()
             self._sender.join(STOP_S)
@@ -190,4 +193,8 @@ class Agent:
             self._supply.suspend()
         deadline = time.monotonic() + STOP_S
         while time.monotonic() < deadline and self._courier.busy:
-            time.sleep(0.05)
+            message = self._next_message()
+            if message is not None and message.name == "posted":
+                self._handle(message)
+            time.sleep(0.02)
+        self._journal.settle()

@@ -132,6 +132,11 @@ class Journal:
         """Change the state without syncing it: for what may be done twice. The next entry makes it durable."""
         self.state = self._pending = state
 
+    def settle(self) -> None:
+        """Make an amended state durable now."""
+        if self._pending is not None:
+            self.save(self._pending)
+
     @property
     def end(self) -> Position:
         """Where the next entry will stand, or, when a segment is full, a place before it."""

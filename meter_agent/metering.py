@@ -111,10 +111,14 @@ class Metering:
         middle_ns = (sample.started_ns + sample.finished_ns) // 2
         self.gauge.sampled(sample.power_milliwatts, sample.import_milliwatt_hours, middle_ns)
 
+    def switched(self, power_milliwatts: int) -> None:
+        """Power before or after the contact moved, so that energy is not guessed across the switching."""
+        self.gauge.sampled(power_milliwatts, None, self._clock.monotonic_ns())
+
     def record(self, reason: Reason, *, whole: bool = False, state: MakeState | None = None) -> Cut:
         """Read the meter, cut a record, make it durable. `state` makes the state that goes with it."""
         reading = self.point.read(whole=whole)
-        self.status = Flag(int(reading.status))
+        self.status = reading.status
         good = self._journal.tip.good
         if good is not None and reading.serial != good.serial:
             self._swap(good, reading)

@@ -32,7 +32,7 @@ from protocol.keys import Signer
 from protocol.wire import Details, SignedFrame, encode_frame
 
 from .journal import Entry, Good, Journal, Tip
-from .line import MeterReading, MeterStatus
+from .line import MeterReading
 from .registers import Reading, judge
 
 OFFLINE_SESSION_S = 60
@@ -84,7 +84,7 @@ class Recorder:
             10**reading.register_digits * reading.step_milliwatt_hours,
         )  # fmt: skip
         verdict = judge(seen, None if trust else tip.good, self._rated_watts, sampled_milliwatt_hours, self.quarantined > 0)
-        record, details = self._record(reading, start_s, end_s, reason, flags | verdict.flags | Flag(int(reading.status)), tip)
+        record, details = self._record(reading, start_s, end_s, reason, flags | verdict.flags | reading.status, tip)
         return Cut(record, details, self._moved(tip, record, verdict.good), verdict.detail)
 
     def repeat(self, good: Good, at_s: int, reason: Reason, flags: Flag) -> Cut:
@@ -95,7 +95,7 @@ class Recorder:
         end_s = max(at_s, tip.end_s)
         reading = MeterReading(
             good.serial, "", good.import_milliwatt_hours, good.export_milliwatt_hours, good.step_milliwatt_hours, 0, 0, 0, 0,
-            MeterStatus.NONE, [], end_s, 0, 0,
+            Flag(0), [], end_s, 0, 0,
         )  # fmt: skip
         record, details = self._record(reading, tip.end_s or end_s, end_s, reason, flags | Flag.ESTIMATED, tip)
         return Cut(record, details, self._moved(tip, record, good), "")

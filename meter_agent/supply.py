@@ -72,7 +72,9 @@ class Supply:
             self._metering.record(Reason.START, whole=True, state=started)
         else:
             self._journal.save(started(None))
+        self._metering.switched(0)
         measured = self._metering.point.connect()
+        self._metering.switched(measured.power_milliwatts or 0)
         if measured.state is not SupplyState.CONNECTED:
             logger.error("not connected", measured=measured.detail)
             self.end(Cause.FAULT, "the contact did not close", command)

@@ -77,7 +77,8 @@ class Acknowledged:
         self._log.close()
 
     def _encode(self) -> bytes:
-        return orjson.dumps({"position": self.position, "receipt": self.receipt})
+        position = list(self.position) if self.position else None
+        return orjson.dumps({"position": position, "receipt": self.receipt})
 
 
 class Sender(Worker):
@@ -93,7 +94,7 @@ class Sender(Worker):
         self._have: bytes | None = None
         self._rewind = threading.Event()
         self._stop_asked = threading.Event()
-        self.online = False
+        self.online = True  # until a request fails
         self.rolled_back = False
         """The service holds a frame of ours that this log does not: the log was rolled back."""
 
