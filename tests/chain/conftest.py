@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -12,6 +14,7 @@ import pytest
 from chain.client import ChainClient
 from chain.deploy import Roles, deploy
 from chain.deployment import Deployment
+from chain.oneshot import send
 from chain.transactions import TransactionSigner
 
 from .nodes import Anvil, DevChain, Node, find_anvil
@@ -72,6 +75,24 @@ class Stage:
         return self.node.address(index)
 
 
+@contextmanager
+def ticking(node: Node) -> Iterator[None]:
+    """A block every few milliseconds while this lasts, on a node that otherwise mines when told to."""
+    over = threading.Event()
+
+    def tick() -> None:
+        while not over.wait(0.03):
+            node.mine()
+
+    thread = threading.Thread(target=tick)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+
+
 def set_stage(node: Node, folder: Path, finality_depth: int | None) -> Stage:
     """Deploy with depth 0 (nothing needs to wait yet), then look with the depth under test."""
     roles = Roles(node.address(DEPLOYER), node.address(CAP_KEEPER), 10**15)
@@ -94,6 +115,30 @@ def stage(devchain: Callable[..., DevChain], tmp_path: Path) -> Iterator[Callabl
     yield set_up
     for each in made:
         each.client.close()
+
+
+@pytest.fixture
+def manual_stage(devchain: Callable[..., DevChain], tmp_path: Path) -> Iterator[Callable[..., Stage]]:
+    """`manual_stage(depth)`: a development chain that mines only when told to, with a million micro for the payer."""
+    made: list[Stage] = []
+
+    def set_up(finality_depth: int | None = None, *options: str) -> Stage:
+        node = devchain("--block-time", "3600", *options)
+        with ticking(node):
+            made.append(set_stage(node, tmp_path, finality_depth))
+            mint(made[-1], 1_000_000)
+        return made[-1]
+
+    yield set_up
+    for each in made:
+        each.client.close()
+
+
+def mint(stage: Stage, amount_micro: int) -> None:
+    """Tokens for the payer, out of nothing."""
+    with stage.another_client(0) as client:
+        call = stage.calls.mint(os.urandom(32), stage.address(PAYER), amount_micro)
+        send(client, TransactionSigner(client, stage.node.key(DEPLOYER)), [call])
 
 
 @pytest.fixture
