@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 import signal
-import sys
 import tempfile
 import time
 from pathlib import Path
@@ -70,6 +69,10 @@ def _stay(screen: Screen, stack: Stack, state: Path) -> None:
         time.sleep(1)
 
 
+app = typer.Typer(add_completion=False, pretty_exceptions_show_locals=False)
+
+
+@app.command()
 def main(
     once: Annotated[bool, typer.Option("--once", help="Walk the scenes, check every claim, stop. Exit 0 only if all were so.")] = False,
     scene: Annotated[str, typer.Argument(help=f"One of: {', '.join(SCENES)}, or all.")] = "spine",
@@ -89,4 +92,4 @@ def main(
 
 
 if __name__ == "__main__":
-    sys.exit(typer.run(main))
+    app()

@@ -82,7 +82,7 @@ class Stack:
         self.deployer.give_gas(bytes.fromhex(self.sender_address[2:]))
 
     def _account(self, number: int) -> Account:
-        return Account(self.client, bytes.fromhex(self._accounts[number]["privateKey"].removeprefix("0x")))
+        return Account(self.client, bytes.fromhex(self._accounts[number]["key"].removeprefix("0x")))
 
     def deposit(self) -> None:
         deposit_prepayment(self.client, self.deployer, self.payer, PREPAID_MICRO)
@@ -156,7 +156,7 @@ class Stack:
             "device": identity["device"], "channel": identity["channel"], "name": "Demo charger", "placement": PLACEMENT,
             "serial": self.serial,
             "meterKey": identity["meterKey"], "ratedWatts": RATED_WATTS, "tariffHash": tariff_hash, "policy": self.policy,
-            "registerDigits": REGISTER_DIGITS, "stepMilliwattHours": REGISTER_STEP_MILLIWATT_HOURS, "binding": identity["binding"],
+            "registerDigits": REGISTER_DIGITS, "stepMilliwattHours": REGISTER_STEP_MILLIWATT_HOURS, "binding": {name: identity["binding"][name] for name in ("deadlineS", "signature")},
         })  # fmt: skip
         self._write_agent_settings(identity)
 
