@@ -151,12 +151,13 @@ class Stack:
             "--registry", service["registry"], "--deadline", str(int(time.time()) + 3_600),
         )  # fmt: skip
         identity = json.loads((folder / "identity.json").read_text())
+        binding = {name: identity["binding"][name] for name in ("deadlineS", "signature")}
         tariff_hash = self.call("POST", "/api/v1/tariffs", {"document": self.tariff.document})["tariffHash"]
         self.point = self.call("POST", "/api/v1/points", {
             "device": identity["device"], "channel": identity["channel"], "name": "Demo charger", "placement": PLACEMENT,
             "serial": self.serial,
             "meterKey": identity["meterKey"], "ratedWatts": RATED_WATTS, "tariffHash": tariff_hash, "policy": self.policy,
-            "registerDigits": REGISTER_DIGITS, "stepMilliwattHours": REGISTER_STEP_MILLIWATT_HOURS, "binding": {name: identity["binding"][name] for name in ("deadlineS", "signature")},
+            "registerDigits": REGISTER_DIGITS, "stepMilliwattHours": REGISTER_STEP_MILLIWATT_HOURS, "binding": binding,
         })  # fmt: skip
         self._write_agent_settings(identity)
 
