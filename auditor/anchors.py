@@ -35,7 +35,7 @@ def look(session: SessionFacts, links: Sequence[AnchorLink], used: set[int], tru
     problems = _order(links, heads)
     foreign = _foreign(session, trust)
     if not foreign:
-        problems += _against_file(links, heads, trusted, trust)
+        problems += _against_file(links, heads, trust)
     return Anchors(links, trusted, foreign or _doubt(links, heads, trusted, used, trust), tuple(problems))
 
 
@@ -56,7 +56,7 @@ def _order(links: Sequence[AnchorLink], heads: Sequence[bytes]) -> list[Problem]
     return problems
 
 
-def _against_file(links: Sequence[AnchorLink], heads: Sequence[bytes], trusted: Sequence[bool], trust: Trust) -> list[Problem]:
+def _against_file(links: Sequence[AnchorLink], heads: Sequence[bytes], trust: Trust) -> list[Problem]:
     """The file is complete up to its time, so what it does not hold was never anchored; and it knows block and transaction too."""
     problems = []
     kept: dict[bytes, dict[bytes, AnchorLink]] = {}
@@ -65,7 +65,7 @@ def _against_file(links: Sequence[AnchorLink], heads: Sequence[bytes], trusted: 
             kept[link.anchorer] = {known.head: known for known in trust.anchors[link.anchorer]}
         known = kept.get(link.anchorer, {}).get(heads[i])
         if known is None:
-            if not trusted[i] and trust.chain_id is not None and link.time_s <= trust.until_s:
+            if trust.chain_id is not None and link.time_s <= trust.until_s:
                 problems.append(Problem("links", f"link {i}", "is not in the chain you keep: it was changed, or never anchored"))
         elif (known.block_number, known.transaction) != (link.block_number, link.transaction or known.transaction):
             problems.append(Problem("links", f"link {i}", "names another block or transaction than the chain you keep"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import sys
 from collections.abc import Callable, Sequence
@@ -63,8 +64,10 @@ def audit(make: Callable[[], Report], as_json: bool) -> None:
         fail("not enough memory for this file", OUR_FAULT)
     except Exception as error:  # the last net: whatever the bytes, a person gets a sentence
         fail(f"a fault of this program, please report it with the file: {type(error).__name__}: {error}", OUR_FAULT)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # a terminal that knows no ✔ still gets its report
     if as_json:
-        sys.stdout.write(json.dumps(report.document(), ensure_ascii=False, indent=1) + "\n")
+        sys.stdout.write(json.dumps(report.document(), indent=1) + "\n")
     else:
         from rich.console import Console
 

@@ -102,6 +102,8 @@ def history_doubt(bundle: Bundle, trust: Trust) -> str:
     """Why the history of keys cannot be called checked; "" if it can."""
     if trust.nothing:
         return "no trusted head was given: whoever made the file could have made up the keys"
+    if trust.registry is not None and trust.registry != bundle.session.registry:
+        return f"the links you keep are of registry {short(trust.registry)}, the bill's device is in {short(bundle.session.registry)}"
     heads = key_heads(bundle.session.device, bundle.key_events)
     if heads and heads[-1] in trust.heads:
         return ""

@@ -46,5 +46,5 @@ def document_hash(document: dict[str, Any]) -> bytes:
     """keccak of a document's RFC 8785 form (policies, agreements, tariffs). Raises `Malformed` for integers from 2^53 on."""
     try:
         return keccak(rfc8785.dumps(document))
-    except rfc8785.CanonicalizationError as error:
+    except (rfc8785.CanonicalizationError, RecursionError) as error:
         raise Malformed(f"has no canonical JSON form ({error})", "document") from None
