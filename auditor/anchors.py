@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from protocol.bundle import AnchorLink, SessionFacts
+from protocol.bundle import AnchorLink, SessionFacts, link_heads
 
 from .log import Log
 from .report import Check, Problem, judge, short
 from .trust import Trust, trusted_links
 
+_NO_CHAIN: Mapping[bytes, AnchorLink] = {}
 NO_TRUST = "no trusted head was given (--trust FILE, or --head HEX)"
 
 
@@ -30,7 +31,7 @@ class Anchors(NamedTuple):
 
 def look(session: SessionFacts, links: Sequence[AnchorLink], used: set[int], trust: Trust) -> Anchors:
     """Judge the links; `used` are those that frames lie in."""
-    heads = [link.head for link in links]
+    heads = link_heads(links)
     trusted = trusted_links(links, heads, trust)
     problems = _order(links, heads)
     foreign = _foreign(session, trust)
@@ -59,11 +60,13 @@ def _order(links: Sequence[AnchorLink], heads: Sequence[bytes]) -> list[Problem]
 def _against_file(links: Sequence[AnchorLink], heads: Sequence[bytes], trust: Trust) -> list[Problem]:
     """The file is complete up to its time, so what it does not hold was never anchored; and it knows block and transaction too."""
     problems = []
-    kept: dict[bytes, dict[bytes, AnchorLink]] = {}
+    anchorer, chain = b"", _NO_CHAIN
     for i, link in enumerate(links):
-        if link.anchorer not in kept and link.anchorer in trust.anchors:
-            kept[link.anchorer] = {known.head: known for known in trust.anchors[link.anchorer]}
-        known = kept.get(link.anchorer, {}).get(heads[i])
+        if link.anchorer != anchorer:
+            anchorer, chain = link.anchorer, trust.anchors.get(link.anchorer, _NO_CHAIN)
+        known = chain.get(heads[i])
+        if known == link:
+            continue
         if known is None:
             if trust.chain_id is not None and link.time_s <= trust.until_s:
                 problems.append(Problem("links", f"link {i}", "is not in the chain you keep: it was changed, or never anchored"))

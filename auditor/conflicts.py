@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 
 from protocol.bundle import SessionFacts, Signed
 from protocol.evidence import Ruling
 
-from .frames import NO_KEY, CheckedFrame
+from .frames import CheckedFrame
 from .log import Log
 from .report import Problem, short
 
 
 def conflict_problems(
-    session: SessionFacts, log: Log, conflicts: Sequence[CheckedFrame], rulings: Sequence[Signed[Ruling]]
+    session: SessionFacts, log: Log, conflicts: Sequence[CheckedFrame], rulings: Sequence[Signed[Ruling]], keys: Container[bytes]
 ) -> tuple[list[Problem], list[str]]:
     """Frames kept as proof of equivocation: they must be proof, and nothing disputed may be billed without a ruling."""
     problems: list[Problem] = []
     notes: list[str] = []
     held = {(frame.frame.incarnation, frame.first): frame for frame in log.frames}
     for conflict in conflicts:
-        if conflict.key == NO_KEY:
+        if conflict.signer not in keys:
             problems.append(Problem("equivocation", conflict.name, "is shown as a conflict, but no key of the device signed it"))
             continue
         ruled = next((r.value for r in rulings if _covers(r.value, session, conflict)), None)

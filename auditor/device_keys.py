@@ -18,7 +18,6 @@ from protocol.keys import check_signature
 from protocol.money import point_commitment
 
 from .anchors import Anchors
-from .frames import NO_KEY
 from .log import Log
 from .report import Check, Problem, judge, short
 from .trust import Trust, key_heads
@@ -115,16 +114,16 @@ def history_doubt(bundle: Bundle, trust: Trust) -> str:
 # ------------------------------------------------------------------ frames under keys
 
 
-def frame_key_problems(log: Log, anchors: Anchors, events: Sequence[KeyEvent], keys: Sequence[bytes]) -> tuple[list[Problem], list[str]]:
+def frame_key_problems(log: Log, anchors: Anchors, events: Sequence[KeyEvent]) -> tuple[list[Problem], list[str]]:
     """Frames whose key was not registered when they were anchored; and frames that wait for an anchor to say."""
     spans = {span.key: span for span in meter_spans(events)}
     places = {frame.digest: place for place, frame in enumerate(log.frames)}
     problems: list[Problem] = []
     waiting: list[str] = []
     for place, frame in enumerate(log.frames):
-        if frame.key == NO_KEY:
-            continue
-        span = spans[keys[frame.key]]
+        span = spans.get(frame.signer)
+        if span is None:
+            continue  # a stranger's; `frame-signatures` has it
         if span.until_s is not None and place <= places.get(span.last_frame, -1):
             continue
         if frame.link is None or frame.link >= len(anchors.links):

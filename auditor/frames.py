@@ -8,37 +8,35 @@ from __future__ import annotations
 import gc
 import multiprocessing
 import os
-from collections.abc import Iterator
+from collections.abc import Container, Iterator, Sequence
+from contextlib import contextmanager
 from typing import NamedTuple
 
 from protocol import merkle
 from protocol.bundle import BundledFrame, HiddenRecord
 from protocol.errors import BadSignature, Malformed, ProtocolError
 from protocol.evidence import MAX_FRAME_RECORDS, Frame, Record, frame_digest, record_hash
-from protocol.keys import check_signature, recover_address
+from protocol.hashing import ZERO32
+from protocol.keys import recover_address
 
 from .reading import Slice, read_slice
 from .report import Problem, short
 
-NO_KEY = -1
-
-
-class Work(NamedTuple):
-    """What the frames are judged against: meter keys the device ever had, and the roots of the bundle's anchor links."""
-
-    device: bytes
-    keys: tuple[bytes, ...]
-    roots: tuple[bytes, ...]
+NOBODY = b""
 
 
 class CheckedFrame(NamedTuple):
-    """A frame and what was found. `key` counts in `Work.keys`, `link` in the bundle's links (None: not anchored)."""
+    """A frame and what it shows by itself: who signed it (NOBODY: no key makes that signature), and the root its path leads to.
+
+    `link` counts in the bundle's links; None: not anchored.
+    """
 
     position: int
     frame: Frame
     digest: bytes
-    key: int
+    signer: bytes
     link: int | None
+    root: bytes
     records: tuple[Record | HiddenRecord, ...]
 
     @property
@@ -60,26 +58,24 @@ class Chunk(NamedTuple):
     problems: list[Problem]
 
 
-def examine(bundled: BundledFrame, position: int, where: str, work: Work) -> tuple[CheckedFrame, list[Problem]]:
+def examine(bundled: BundledFrame, position: int, where: str) -> tuple[CheckedFrame, list[Problem]]:
     """One frame judged alone. Raises `Malformed` for numbers that no frame or record can hold."""
     frame, signature, records, _, link, path = bundled
     problems: list[Problem] = []
     try:
         digest = frame_digest(frame)
-        checked = CheckedFrame(position, frame, digest, _signer(digest, signature, work.keys), link, records)
+        signer = recover_address(digest, signature)
+    except BadSignature as error:
+        signer = NOBODY
+        problems.append(Problem("frame-signatures", f"record {frame.first_sequence}", f"the signature is none: {error}"))
+    except Malformed as error:
+        raise Malformed(error.what, f"{where}.frame.{error.where}") from None
+    root = merkle.root_from_path(digest, path) if link is not None else ZERO32
+    checked = CheckedFrame(position, frame, digest, signer, link, root, records)
+    try:
         _check_records(checked, problems)
     except Malformed as error:
         raise Malformed(error.what, f"{where}.frame.{error.where}") from None
-    name = checked.name
-    if frame.device != work.device:
-        problems.append(Problem("record-hashes", name, f"is of device {short(frame.device)}, not of the bill's"))
-    if checked.key == NO_KEY:
-        problems.append(Problem("frame-signatures", name, _stranger(digest, signature)))
-    if link is not None:
-        if link >= len(work.roots):
-            problems.append(Problem("epoch-inclusion", name, f"names link {link}, and there are {len(work.roots)}"))
-        elif merkle.root_from_path(digest, path) != work.roots[link]:
-            problems.append(Problem("epoch-inclusion", name, f"its path does not lead to the root of link {link}"))
     return checked, problems
 
 
@@ -110,62 +106,64 @@ def _name_missing(checked: CheckedFrame, found: list[int], problems: list[Proble
         )
 
 
-def _signer(digest: bytes, signature: bytes, keys: tuple[bytes, ...]) -> int:
-    for i, key in enumerate(keys):
-        try:
-            check_signature(digest, signature, key)
-        except BadSignature:
-            continue
-        return i
-    return NO_KEY
-
-
-def _stranger(digest: bytes, signature: bytes) -> str:
-    try:
-        stranger = recover_address(digest, signature).hex()
-        return f"signed by 0x{stranger}, which was never a meter key of this device, or changed after signing"
-    except BadSignature as error:
-        return f"the signature is none: {error}"
-
-
-def examine_slice(part: Slice, work: Work) -> Chunk:
+def examine_slice(part: Slice) -> Chunk:
     """The frames of one slice. Raises `Malformed` naming the frame whose form is wrong."""
     chunk = Chunk([], [])
-    for i, bundled in enumerate(read_slice(part)):
-        checked, problems = examine(bundled, part.first + i, f"frames[{part.first + i}]", work)
+    for i, bundled in enumerate(read_slice(part), part.first):
+        checked, problems = examine(bundled, i, f"frames[{i}]")
         chunk.frames.append(checked)
         chunk.problems.extend(problems)
     return chunk
 
 
-_shared: tuple[list[Slice], Work] | None = None
+_slices: list[Slice] = []
 
 
-def _enter(slices: list[Slice], work: Work) -> None:
-    global _shared
-    _shared = slices, work
+def _enter(slices: list[Slice]) -> None:
+    global _slices
+    _slices = slices
     gc.disable()  # a worker builds trees of tuples without a cycle, and ends soon
 
 
 def _examine_shared(number: int) -> Chunk | ProtocolError:
-    assert _shared is not None
-    slices, work = _shared
     try:
-        return examine_slice(slices[number], work)
+        return examine_slice(_slices[number])
     except ProtocolError as error:
         return error
 
 
-def examine_all(slices: list[Slice], work: Work, processes: int | None = None) -> Iterator[Chunk]:
-    """All slices in order, on `processes` cores (default: all there are). Raises `Malformed` naming the frame."""
+@contextmanager
+def examination(slices: list[Slice], processes: int | None = None) -> Iterator[Iterator[Chunk]]:
+    """The slices' chunks in order, worked out on `processes` cores (default: all) from the moment this is entered.
+
+    Taking them raises `Malformed` naming the frame.
+    """
     count = min(processes or os.cpu_count() or 1, len(slices))
     if count <= 1 or "fork" not in multiprocessing.get_all_start_methods():
-        for part in slices:
-            yield examine_slice(part, work)
+        yield (examine_slice(part) for part in slices)
         return
     # Forked, the workers have the text already; only what they found crosses a pipe.
-    with multiprocessing.get_context("fork").Pool(count, _enter, (slices, work)) as pool:
-        for result in pool.imap(_examine_shared, range(len(slices))):
-            if isinstance(result, ProtocolError):
-                raise result
-            yield result
+    with multiprocessing.get_context("fork").Pool(count, _enter, (slices,)) as pool:
+        results = pool.imap(_examine_shared, range(len(slices)))
+        yield map(_unwrap, results)
+
+
+def _unwrap(result: Chunk | ProtocolError) -> Chunk:
+    if isinstance(result, ProtocolError):
+        raise result
+    return result
+
+
+def belongs(frame: CheckedFrame, device: bytes, keys: Container[bytes], roots: Sequence[bytes]) -> list[Problem]:
+    """Problems of a frame with the bundle around it: another device, a stranger's signature, a path to another root."""
+    problems = []
+    if frame.frame.device != device:
+        problems.append(Problem("record-hashes", frame.name, f"is of device {short(frame.frame.device)}, not of the bill's"))
+    if frame.signer not in keys and frame.signer != NOBODY:
+        what = f"signed by 0x{frame.signer.hex()}, which was never a meter key of this device, or changed after signing"
+        problems.append(Problem("frame-signatures", frame.name, what))
+    if frame.link is not None and frame.link >= len(roots):
+        problems.append(Problem("epoch-inclusion", frame.name, f"names link {frame.link}, and there are {len(roots)}"))
+    elif frame.link is not None and frame.root != roots[frame.link]:
+        problems.append(Problem("epoch-inclusion", frame.name, f"its path does not lead to the root of link {frame.link}"))
+    return problems

@@ -54,7 +54,7 @@ class Kept(NamedTuple):
     """A file's content up to its last checkpoint. `size`: where that ends in bytes; `heads`: the newest of each chain."""
 
     header: Header
-    anchors: dict[bytes, list[AnchorLink]]
+    anchors: dict[bytes, dict[bytes, AnchorLink]]
     keys: dict[bytes, list[KeyEvent]]
     checkpoint: Checkpoint | None
     size: int
@@ -154,7 +154,7 @@ def _take_anchor(kept: Kept, fields: dict[str, Any], where: str) -> None:
     head = link.head
     if head != _bytes(fields, "head", 32, where):
         raise Malformed("its head does not follow from the link before it: the file was changed", where)
-    kept.anchors.setdefault(anchorer, []).append(link)
+    kept.anchors.setdefault(anchorer, {})[head] = link
     kept.heads[anchorer] = head
     kept.all_heads.add(head)
 

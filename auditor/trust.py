@@ -16,10 +16,10 @@ from protocol.hashing import ZERO32, keccak
 
 
 class Trust(NamedTuple):
-    """`heads`: all trusted heads. `anchors`, `keys`: whole chains (anchorer or device → links in order), where a file keeps them."""
+    """`heads`: all trusted heads. `anchors` (anchorer → head → link), `keys` (device → events): whole chains, where a file keeps them."""
 
     heads: frozenset[bytes] = frozenset()
-    anchors: Mapping[bytes, Sequence[AnchorLink]] = MappingProxyType({})
+    anchors: Mapping[bytes, Mapping[bytes, AnchorLink]] = MappingProxyType({})
     keys: Mapping[bytes, Sequence[KeyEvent]] = MappingProxyType({})
     chain_id: int | None = None
     anchor_log: bytes | None = None

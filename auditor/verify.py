@@ -16,8 +16,8 @@ from protocol.bundle import Bundle
 from protocol.errors import Malformed
 
 from . import anchors, attached, conflicts, device_keys, log, money, pricing, receipts, registers
-from .frames import CheckedFrame, Work, examine, examine_all
-from .reading import Slice, open_bundle
+from .frames import CheckedFrame, belongs, examination, examine
+from .reading import open_bundle
 from .report import CHECKS, Check, Problem, Report, Verdict, in_order, judge
 from .trust import Trust
 
@@ -40,12 +40,16 @@ def verify(raw: bytes, trust: Trust | None = None, *, subject: str = "bundle", p
     """The report on the bytes of a bundle. Raises nothing, whatever the bytes; the same bytes give the same report."""
     with _no_collector():
         try:
-            bundle, slices = open_bundle(raw)
-            frames, problems = _frames(bundle, slices, processes)
-            disputed, more = _conflicts(bundle)
+            opened = open_bundle(raw)
+            with examination(opened.slices, processes) as chunks:
+                bundle = opened.head()  # while the frames are being examined
+                examined = list(chunks)
+            disputed, problems = _conflicts(bundle)
         except Malformed as error:
             return unreadable(subject, error)
-        return _judge(subject, bundle, frames, disputed, [*problems, *more], trust or Trust())
+        frames = [frame for chunk in examined for frame in chunk.frames]
+        problems += [problem for chunk in examined for problem in chunk.problems]
+        return _judge(subject, bundle, frames, disputed, problems, trust or Trust())
 
 
 def unreadable(subject: str, error: Malformed) -> Report:
@@ -55,29 +59,14 @@ def unreadable(subject: str, error: Malformed) -> Report:
     return Report(subject, in_order([form, *rest]), {})
 
 
-def _work(bundle: Bundle) -> Work:
-    keys = tuple(dict.fromkeys(span.key for span in device_keys.meter_spans(bundle.key_events)))
-    return Work(bundle.session.device, keys, tuple(link.root for link in bundle.links))
-
-
-def _frames(bundle: Bundle, slices: list[Slice], processes: int | None) -> tuple[list[CheckedFrame], list[Problem]]:
-    frames: list[CheckedFrame] = []
-    problems: list[Problem] = []
-    for chunk in examine_all(slices, _work(bundle), processes):
-        frames += chunk.frames
-        problems += chunk.problems
-    return frames, problems
-
-
 def _conflicts(bundle: Bundle) -> tuple[list[CheckedFrame], list[Problem]]:
     """Conflicting frames must be proof by themselves: whole and signed. Where they were anchored is the operator's affair."""
-    work = _work(bundle)
     found: list[CheckedFrame] = []
     problems: list[Problem] = []
     for i, conflict in enumerate(bundle.conflicts):
-        checked, wrong = examine(conflict, i, f"conflicts[{i}]", work)
+        checked, wrong = examine(conflict, i, f"conflicts[{i}]")
         found.append(checked)
-        if any(problem.check == "record-hashes" for problem in wrong):
+        if any(problem.check == "record-hashes" for problem in wrong) or checked.frame.device != bundle.session.device:
             problems.append(Problem("equivocation", checked.name, "is shown as a conflict, but its records are not those that were signed"))
     return found, problems
 
@@ -86,19 +75,21 @@ def _judge(
     subject: str, bundle: Bundle, frames: list[CheckedFrame], disputed: list[CheckedFrame], problems: list[Problem], trust: Trust
 ) -> Report:
     session = bundle.session
+    keys, roots = {span.key for span in device_keys.meter_spans(bundle.key_events)}, [link.root for link in bundle.links]
+    for frame in frames:
+        problems += belongs(frame, session.device, keys, roots)
     walked = log.walk(frames)
     problems = [*problems, *walked.problems, *log.coverage(session, walked)]
     records = walked.records()
     hidden_problems, gone, hidden = attached.erasure_problems(bundle, walked)
     problems += hidden_problems + registers.register_problems(session, records, bundle.hand_overs)
-    conflict_problems, notes = conflicts.conflict_problems(session, walked, disputed, bundle.rulings)
+    conflict_problems, notes = conflicts.conflict_problems(session, walked, disputed, bundle.rulings, keys)
     problems += conflict_problems
 
     used = {frame.link for frame in frames if frame.link is not None}
     chain = anchors.look(session, bundle.links, used, trust)
     promise_problems, promise_doubt = receipts.receipt_problems(bundle, walked, chain)
-    keys = _work(bundle).keys
-    key_problems, waiting = device_keys.frame_key_problems(walked, chain, bundle.key_events, keys)
+    key_problems, waiting = device_keys.frame_key_problems(walked, chain, bundle.key_events)
     doubt = device_keys.history_doubt(bundle, trust)
     problems += [*chain.problems, *promise_problems, *key_problems, *device_keys.event_problems(bundle, trust)]
     problems += device_keys.voucher_problems(bundle) + device_keys.point_problems(bundle)

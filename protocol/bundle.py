@@ -7,9 +7,11 @@ the same JSON, and `decode_bundle(encode_bundle(b)) == b`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, TypeVar
 
+from .bundle_frames import parse_frame, read_frames, write_frame
+from .bundle_links import link_heads, read_links, write_links
 from .bundle_parts import (
     ANOTHER_POINT,
     AnchorLink,
@@ -27,16 +29,16 @@ from .bundle_parts import (
 )
 from .eip712 import MAX_JSON_INTEGER, canonical_hex, from_json, to_json
 from .errors import Malformed
-from .evidence import ChargeKeyVoucher, HandOver, Receipt, Record, Ruling, anchor_link
+from .evidence import ChargeKeyVoucher, HandOver, Receipt, Ruling
 from .keys import SIGNATURE_SIZE
-from .merkle import MAX_PROOF
 from .money import MeteredCharge, Payment, Terms
 from .packed import pack, unpack
-from .wire import Details, frame_head_document, keys_problem, parse_frame_head, parse_record, record_document
+from .wire import keys_problem
 
 __all__ = [
-    "ANOTHER_POINT", "AnchorLink", "Bundle", "BundledFrame", "ChainHalt", "CreditNote", "Erasure", "HiddenRecord", "KeyEvent", "OcmfText",
-    "SessionFacts", "Signed", "Tail", "bundle_document", "decode_bundle", "encode_bundle", "parse_bundle", "parse_frame",
+    "ANOTHER_POINT", "AnchorLink", "Bundle", "BundledFrame", "ChainHalt", "CreditNote", "Erasure", "HiddenRecord", "KeyEvent",
+    "OcmfText", "SessionFacts", "Signed", "Tail", "bundle_document", "decode_bundle", "encode_bundle", "link_heads", "parse_bundle",
+    "parse_frame", "read_frames",
 ]  # fmt: skip
 
 FORMAT = "wattproof-bundle"
@@ -176,76 +178,6 @@ def _read_all_signed(cls: type[T], document: Any, where: str) -> tuple[Signed[T]
     return tuple(_read_signed(cls, item, f"{where}[{i}]") for i, item in enumerate(_list(document, MAX_LIST, where)))
 
 
-# ------------------------------------------------------------------ anchor links, in runs
-
-_RUN_KEYS = frozenset(("anchorer", "previousHead", "links"))
-
-
-def _write_links(links: Sequence[AnchorLink]) -> list[dict[str, Any]]:
-    """Runs of links that follow each other: a head that can be computed from the one before is not written."""
-    runs: list[dict[str, Any]] = []
-    anchorer, head = b"", b""
-    for link in links:
-        if not runs or link.anchorer != anchorer or link.previous_head != head:
-            runs.append({"anchorer": _hex(link.anchorer), "previousHead": _hex(link.previous_head), "links": []})
-        row = [_hex(link.root), link.time_s, link.block_number]
-        runs[-1]["links"].append(row if link.transaction is None else [*row, _hex(link.transaction)])
-        anchorer, head = link.anchorer, link.head
-    return runs
-
-
-def _read_links(document: Any, where: str) -> tuple[AnchorLink, ...]:
-    links: list[AnchorLink] = []
-    for i, run in enumerate(_list(document, MAX_LIST, where)):
-        if type(run) is not dict or run.keys() != _RUN_KEYS:
-            raise Malformed(keys_problem(run, _RUN_KEYS), f"{where}[{i}]")
-        anchorer = canonical_hex(run["anchorer"], 20, f"{where}[{i}].anchorer")
-        head = canonical_hex(run["previousHead"], 32, f"{where}[{i}].previousHead")
-        for j, row in enumerate(_list(run["links"], MAX_LINKS - len(links), f"{where}[{i}].links")):
-            if type(row) is not list or not 3 <= len(row) <= 4:
-                raise Malformed("must be [root, timeS, blockNumber] or [root, timeS, blockNumber, transaction]", f"{where}[{i}].links[{j}]")
-            at = f"{where}[{i}].links[{j}]"
-            root, time_s = canonical_hex(row[0], 32, at), _integer(row[1], at)
-            transaction = canonical_hex(row[3], 32, at) if len(row) == 4 else None
-            links.append(AnchorLink(anchorer, head, root, time_s, _integer(row[2], at), transaction))
-            head = anchor_link(head, root, time_s)
-    return tuple(links)
-
-
-# ------------------------------------------------------------------ frames
-
-_FRAME_KEYS = frozenset(("frame", "link", "path"))
-_HIDDEN_KEYS = frozenset(("sequence", "recordHash"))
-
-
-def _read_record(device: bytes, document: Any, where: str) -> tuple[Record | HiddenRecord, Details]:
-    if type(document) is dict and document.keys() == _HIDDEN_KEYS:
-        sequence = _integer(document["sequence"], f"{where}.sequence")
-        return HiddenRecord(sequence, canonical_hex(document["recordHash"], 32, f"{where}.recordHash")), ()
-    return parse_record(device, document, where)
-
-
-def parse_frame(document: Any, where: str) -> BundledFrame:
-    """One item of `frames` or `conflicts`: form only, so that the auditor can name what is false. Raises `Malformed`."""
-    if type(document) is not dict or document.keys() != _FRAME_KEYS:
-        raise Malformed(keys_problem(document, _FRAME_KEYS), where)
-    frame, signature, items = parse_frame_head(document["frame"], f"{where}.frame")
-    pairs = [_read_record(frame.device, item, f"{where}.frame.records[{i}]") for i, item in enumerate(items)]
-    link = None if document["link"] is None else _integer(document["link"], f"{where}.link")
-    siblings = _list(document["path"], MAX_PROOF, f"{where}.path")
-    path = tuple([canonical_hex(sibling, 32, f"{where}.path") for sibling in siblings])
-    return BundledFrame(frame, signature, tuple(p[0] for p in pairs), tuple(p[1] for p in pairs), link, path)
-
-
-def _write_frame(bundled: BundledFrame) -> dict[str, Any]:
-    records = [
-        record_document(record, details) if isinstance(record, Record) else _write(record)
-        for record, details in zip(bundled.records, bundled.details, strict=True)
-    ]
-    frame = frame_head_document(bundled.frame, bundled.signature) | {"records": records}
-    return {"frame": frame, "link": bundled.link, "path": [_hex(sibling) for sibling in bundled.path]}
-
-
 # ------------------------------------------------------------------ the whole
 
 
@@ -280,7 +212,7 @@ def parse_bundle(document: dict[str, Any], *, with_frames: bool = True) -> Bundl
         credit_notes=_read_all(CreditNote, document["creditNotes"], "creditNotes"),
         tail=_read(Tail, document["tail"], "tail"),
         key_events=_read_all(KeyEvent, document["keyEvents"], "keyEvents"),
-        links=_read_links(document["links"], "links"),
+        links=read_links(document["links"], "links", MAX_LIST, MAX_LINKS),
         chain_halts=_read_all(ChainHalt, document["chainHalts"], "chainHalts"),
         frames=tuple(parse_frame(item, f"frames[{i}]") for i, item in enumerate(frames)) if with_frames else (),
         conflicts=tuple(parse_frame(item, f"conflicts[{i}]") for i, item in enumerate(_list(document["conflicts"], MAX_LIST, "conflicts"))),
@@ -304,9 +236,9 @@ def bundle_document(bundle: Bundle) -> dict[str, Any]:
         "format": FORMAT, "version": VERSION, "session": _write(bundle.session), "tariff": bundle.tariff,
         "agreement": bundle.agreement, "policy": bundle.policy, "bill": bundle.bill,
         **{name: None if part is None else _write_signed(part) for name, part in signed.items()},
-        "claimedMicro": bundle.claimed_micro, "tail": _write(bundle.tail), "links": _write_links(bundle.links),
-        "frames": [_write_frame(frame) for frame in bundle.frames],
-        "conflicts": [_write_frame(frame) for frame in bundle.conflicts],
+        "claimedMicro": bundle.claimed_micro, "tail": _write(bundle.tail), "links": write_links(bundle.links),
+        "frames": [write_frame(frame) for frame in bundle.frames],
+        "conflicts": [write_frame(frame) for frame in bundle.conflicts],
     }  # fmt: skip
     for name in ("credit_notes", "key_events", "chain_halts", "ocmf", "erasures"):
         document[_camel(name)] = [_write(part) for part in getattr(bundle, name)]

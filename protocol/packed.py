@@ -23,7 +23,6 @@ MAX_JSON_VALUES = 16_000_000
 """Commas in the JSON: bounds the Python objects it can become (about 64 bytes each) where the text is nothing but `[],[],`."""
 
 _GZIP = 31  # zlib's wbits for one gzip member
-_BLOCK = 1 << 20
 
 
 def pack(document: dict[str, Any]) -> bytes:
@@ -44,24 +43,17 @@ def inflate(packed: bytes) -> bytes:
 
 def _inflate(packed: bytes) -> bytes:
     stream = zlib.decompressobj(_GZIP)
-    parts, size = [], 0
     try:
-        while not stream.eof:
-            part = stream.decompress(packed, max(_BLOCK, min(size, MAX_JSON_BYTES)))
-            size += len(part)
-            if size > MAX_JSON_BYTES:
-                raise Malformed(f"unpacks to more than {MAX_JSON_BYTES} bytes, the most this program takes", "file")
-            if not part and not stream.unconsumed_tail:
-                break
-            parts.append(part)
-            packed = stream.unconsumed_tail
+        text = stream.decompress(packed, MAX_JSON_BYTES + 1)
     except zlib.error as error:
         raise Malformed(f"is not gzip, or was damaged ({error})", "file") from None
+    if len(text) > MAX_JSON_BYTES:
+        raise Malformed(f"unpacks to more than {MAX_JSON_BYTES} bytes, the most this program takes", "file")
     if not stream.eof:
         raise Malformed("ends too early: the gzip stream was cut short", "file")
     if stream.unused_data:
         raise Malformed(f"has {len(stream.unused_data)} bytes after the end of the gzip stream", "file")
-    return b"".join(parts)
+    return text
 
 
 def _refuse_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

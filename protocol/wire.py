@@ -84,13 +84,13 @@ class _WireHead(msgspec.Struct, rename="camel", forbid_unknown_fields=True):
     records: Annotated[list[Any], msgspec.Meta(min_length=1, max_length=MAX_FRAME_RECORDS)]
 
 
-class _WireFrame(_WireHead):
+class WireFrame(_WireHead):
     """A frame's JSON object."""
 
     records: Annotated[list[_WireRecord], msgspec.Meta(min_length=1, max_length=MAX_FRAME_RECORDS)]
 
 
-_decode = msgspec.json.Decoder(_WireFrame).decode
+_decode = msgspec.json.Decoder(WireFrame).decode
 _new = tuple.__new__  # a NamedTuple from a tuple, without its keyword handling
 
 
@@ -186,22 +186,27 @@ def decode_frame(source: bytes | str | dict[str, Any]) -> SignedFrame:
     """A wire frame as a `SignedFrame`; records rebuilt, hashed and compared with count, sequences and root."""
     try:
         if isinstance(source, dict):
-            wire = msgspec.convert(source, _WireFrame)
+            wire = msgspec.convert(source, WireFrame)
         elif len(source) > MAX_FRAME_BYTES:
             raise Malformed(f"a frame has at most {MAX_FRAME_BYTES} bytes, this one {len(source)}", "frame")
         else:
             wire = _decode(source)
     except (msgspec.MsgspecError, UnicodeError, RecursionError, TypeError) as error:
         raise _malformed(error, "frame") from None
-    frame, signature = _head(wire, "frame")
+    signed = unchecked_frame(wire, "frame")
+    check_contents(signed)
+    return signed
+
+
+def unchecked_frame(wire: WireFrame, where: str) -> SignedFrame:
+    """A frame as it was written, whether or not its records are those it was signed over. Raises `Malformed` naming the field."""
+    frame, signature = _head(wire, where)
     try:
         pairs = [_record(frame.device, record) for record in wire.records]
     except (ValueError, Malformed):
-        pairs = [_named_record(frame.device, record, f"frame.records[{i}]") for i, record in enumerate(wire.records)]
+        pairs = [_named_record(frame.device, record, f"{where}.records[{i}]") for i, record in enumerate(wire.records)]
     records, details = zip(*pairs, strict=True)
-    signed = SignedFrame(frame, signature, records, details)
-    check_contents(signed)
-    return signed
+    return SignedFrame(frame, signature, records, details)
 
 
 def check_contents(signed: SignedFrame) -> None:

@@ -199,5 +199,6 @@ class Evidence:
     def kept(self) -> Trust:
         """What an auditor trusts who keeps all links (`sync`)."""
         heads = [link.head for link in self.links] + key_heads(self.device, self.key_events)
-        return Trust(frozenset(heads), {self.anchorer.address: self.links}, {self.device: self.key_events}, CHAIN_ID, self.anchor_log,
+        anchors = {self.anchorer.address: {link.head: link for link in self.links}}
+        return Trust(frozenset(heads), anchors, {self.device: self.key_events}, CHAIN_ID, self.anchor_log,
                      self.registry, self.links[-1].time_s)  # fmt: skip

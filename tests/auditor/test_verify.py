@@ -249,7 +249,7 @@ def test_frames_anchored_on_the_meters_own_chain() -> None:
     frames[3] = frames[3]._replace(link=len(GOOD.links), path=())
     bundle = GOOD._replace(links=(*GOOD.links, link), frames=tuple(frames))
     trust = SCENE.kept()
-    trust = trust._replace(heads=trust.heads | {link.head}, anchors={**trust.anchors, link.anchorer: [link]})
+    trust = trust._replace(heads=trust.heads | {link.head}, anchors={**trust.anchors, link.anchorer: {link.head: link}})
     assert verify(encode_bundle(bundle), trust).failed == ()
 
 
