@@ -12,6 +12,7 @@ intent would be mined twice, they would hold each other up.
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Callable, Sequence
 from enum import Enum
@@ -27,7 +28,7 @@ MAX_IN_FLIGHT = 16
 REBROADCAST_S = 15.0
 """A transaction that a node has forgotten (restart, full pool) is sent again after this."""
 BUMP_AFTER_S = 60.0
-"""One that has waited so long, the first in its line, is priced again."""
+"""One that has waited so long, the first in its line, is helped: priced again, or freed from a gap before it."""
 
 
 class Outcome(Enum):
@@ -106,7 +107,7 @@ class Sender:
         signed = [intent for intent in intents if intent.attempts]
         waiting = [intent for intent in signed if not self._check(intent, final)]
         if waiting:
-            self._price_again(min(waiting, key=lambda intent: intent.attempts[0].nonce))
+            self._unblock(min(waiting, key=lambda intent: intent.attempts[0].nonce))
         fresh = [intent for intent in intents if not intent.attempts]
         # A nonce that was settled in this very step is in the chain's count already.
         sent = self._sign_next(fresh, signed, len(waiting), final) if fresh else 0
@@ -173,10 +174,14 @@ class Sender:
         if sent_at is None or self._clock() - sent_at >= REBROADCAST_S:
             self._broadcast(intent.call, last)
 
-    def _price_again(self, first: Intent) -> None:
-        """Only the first in line can be held up by its price; those behind it wait for it."""
+    def _unblock(self, first: Intent) -> None:
+        """After a while, help the first in line, for which all behind it wait: close a gap before it, or price it again."""
         last = first.attempts[-1]
         if self._clock() - self._first_sent_at.get(last.hash, self._clock()) < BUMP_AFTER_S:
+            return
+        missing = self._rpc.nonce(self._signer.address)
+        if missing < last.nonce:
+            self._fill(missing)
             return
         bumped = self._signer.bump(first.call, last)
         if bumped is None:
@@ -186,17 +191,26 @@ class Sender:
         self._changed = True
         self._broadcast(first.call, bumped)
 
+    def _fill(self, nonce: int) -> None:
+        """Use up a nonce that nobody fills: another program's transaction, or one from before a restored backup, was reorganised away.
+
+        Not saved: if it is forgotten, the next one for this nonce does as well.
+        """
+        filler = self._signer.sign_nothing(nonce)
+        self._troubles.append(f"nonce {nonce} was used by nobody, and all later ones wait for it: an empty transaction fills it")
+        self._broadcast(Call(self._signer.address, b"", "filler"), filler)
+
     # --- what is new ---
 
     def _sign_next(self, fresh: Sequence[Intent], signed: Sequence[Intent], in_flight: int, final: Block) -> int:
         """Sign and send new intents in their order; returns how many. Stops at the first that cannot go now."""
-        nonce = self._rpc.nonce(self._signer.address)
-        nonce = max([nonce, *(intent.attempts[0].nonce + 1 for intent in signed)])
+        taken = {intent.attempts[0].nonce for intent in signed}
+        free = (nonce for nonce in itertools.count(self._rpc.nonce(self._signer.address)) if nonce not in taken)
         for count, intent in enumerate(fresh):
             if in_flight + count >= MAX_IN_FLIGHT:
                 return count
             try:
-                attempt = self._signer.sign(intent.call, nonce + count)
+                attempt = self._signer.sign(intent.call, next(free))
             except Reverted as error:
                 # It may build on one that is not mined yet (a deposit on its approval), or have been made void by a block
                 # that is not final yet: look again then.

@@ -13,6 +13,8 @@ from chain.rpc import Rpc
 
 GAS_MARGIN_PERCENT = 25
 """A state that moves between estimate and block (a first claim of a payee, a longer batch) may cost more; unused gas is not paid."""
+GAS_OF_NOTHING = 21_000
+"""A bare transaction (yellow paper, appendix G)."""
 BUMP_PERCENT = 13
 """Nodes take a replacement from 10 % more on; 12.5 % with some; rounding is on the safe side."""
 DEFAULT_FEE_CAP_WEI = 1_000 * 10**9
@@ -50,6 +52,10 @@ class TransactionSigner:
     def sign_creation(self, code: bytes, nonce: int, gas_limit: int) -> SignedTransaction:
         """A transaction that creates a contract."""
         return self._signed(None, code, nonce, gas_limit, *self._fees())
+
+    def sign_nothing(self, nonce: int) -> SignedTransaction:
+        """A transaction to oneself that only uses up a nonce."""
+        return self._signed(self.address, b"", nonce, GAS_OF_NOTHING, *self._fees())
 
     def bump(self, call: Call, old: SignedTransaction) -> SignedTransaction | None:
         """The same call for the same nonce at a price nodes take as a replacement; None if the cap forbids it or nothing rises."""
