@@ -1,11 +1,11 @@
 """The measuring loop: one thread that samples, records, listens and switches, and never waits for the network.
 
     events from the stream ──► inbox ─┐
-    meter, relay (serial) ───────────►│ loop ──► log (synced) ──► sender ──► service
+    looks at meter and relay ────────►│ loop ──► log (synced) ──► sender ──► service
                                       └──► courier (confirmations, nonces, vouchers) ──► service
 
-Each turn handles one event or one look at the point; the guard then says whether supply must end now or at a moment
-before the next look, and the loop wakes at that moment.
+Each turn handles one message; the guard then says whether supply must end now or at a moment to come, and the loop
+wakes at that moment.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ from .journal import Journal
 from .keystore import ChargeKeys
 from .line import LineError
 from .metering import Metering
+from .point import Looker, Seen
 from .service import Service
 from .state import Phase, State
 from .stream import Courier, Stream
@@ -39,6 +40,10 @@ from .supply import Supply
 from .uplink import Acknowledged, Sender
 from .worker import MAX_INBOX, Inbox, Message
 
+PATIENCE_NS = NANO // 4
+"""The guard looks at the money at least this often, also while the meter keeps us waiting."""
+ROUND_UP_NS = 3 * NANO // 10
+"""A sample takes up to two tenths of a second: one that would end after a record is due is not begun."""
 STOP_S = 2.0
 """How long a stopping agent waits for what is being sent; the rest is sent when it runs again."""
 
@@ -69,10 +74,12 @@ class Agent:
             directory / "lock-out",
         )  # fmt: skip
         self._guard = Guard(config, self._clock, self._journal, self._metering, self._stream.silent_s)
+        self._looker = Looker(self._metering.point, self._inbox)
         self._stopping = False
-        self._look_ns = 0  # when the next look is due
+        self._recorded = False  # whether this run has made a record yet
+        self._look_ns = self._asked_ns = 0  # when the next look is due, when the last was asked for
+        self._reason = Reason.PERIODIC
         self._cut_at_ns: int | None = None
-        self._first_recorded = False
 
     def stop(self) -> None:
         """Ask `run` to end (from a signal handler or another thread)."""
@@ -82,7 +89,7 @@ class Agent:
     def run(self) -> None:
         """Until stopped. Raises what broke (`LogFailed`: the disk); supply is disconnected then."""
         self._conductor.begin()
-        for thread in (self._sender, self._stream, self._courier):
+        for thread in (self._sender, self._stream, self._courier, self._looker):
             thread.start()
         try:
             while not self._stopping:
@@ -100,47 +107,58 @@ class Agent:
             self._acknowledged.close()
 
     def _turn(self) -> None:
-        """One event, or one look."""
+        """One message, a look asked for when it is due, and the guard."""
         message = self._next_message()
         if message is not None:
             self._handle(message)
-        elif self._clock.monotonic_ns() >= self._look_ns:
-            self._look()
+        if not self._looker.busy and self._clock.monotonic_ns() >= self._look_ns:
+            self._ask()
         self._watch()
 
     def _next_message(self) -> Message | None:
-        until_ns = self._look_ns if self._cut_at_ns is None else min(self._look_ns, self._cut_at_ns)
-        wait_s = (until_ns - self._clock.monotonic_ns()) / 1e9
+        now_ns = self._clock.monotonic_ns()
+        until_ns = now_ns + PATIENCE_NS
+        if not self._looker.busy:
+            until_ns = min(until_ns, self._look_ns)
+        if self._cut_at_ns is not None:
+            until_ns = min(until_ns, self._cut_at_ns)
         try:
-            return self._inbox.get(timeout=wait_s) if wait_s > 0 else self._inbox.get_nowait()
+            return self._inbox.get(timeout=max(0.0, (until_ns - now_ns) / NANO))
         except queue.Empty:
             return None
 
-    def _look(self) -> None:
-        """Sample, record if one is due, and let what must happen by itself happen."""
-        started_ns = self._clock.monotonic_ns()
+    def _ask(self) -> None:
+        """Ask for the look that is due: a record's reading, or a sample."""
+        self._asked_ns = self._clock.monotonic_ns()
+        due_s, self._reason = self._metering.next_record()
+        first = not self._recorded
+        self._looker.ask(record=first or self._clock.now_s() >= due_s, whole=first)
+
+    def _looked(self, seen: Seen) -> None:
+        """What the looker saw; then let happen what must happen by itself."""
+        self._looker.busy = False
         try:
-            due_s, reason = self._metering.next_record()
-            if not self._first_recorded:
-                self._metering.record(Reason.PERIODIC, whole=True)
-                self._first_recorded = True
-            elif self._clock.now_s() >= due_s:
-                self._metering.record(reason)
-            self._metering.observe()
+            if seen.look is None:
+                logger.warning("line", reason=seen.error)
+            elif seen.generation == self._metering.point.generation:
+                self._metering.took(seen.look, self._reason)
+                self._recorded = self._recorded or seen.look.reading is not None
         except LineError as error:
             logger.warning("line", reason=str(error))
-        if self._first_recorded or self._conductor.phase is not None:
+        if self._recorded:
             self._conductor.settle()
         ended_ns = self._clock.monotonic_ns()
-        self._guard.cycle_ns = max(ended_ns - started_ns, self._guard.cycle_ns * 9 // 10)
-        self._look_ns = self._next_look_ns(started_ns, ended_ns)
+        self._metering.cycle_ns = max(ended_ns - self._asked_ns, self._metering.cycle_ns * 9 // 10)
+        self._look_ns = self._next_look_ns(ended_ns)
 
-    def _next_look_ns(self, started_ns: int, ended_ns: int) -> int:
-        """The next sample, or the moment a record is due if that comes first (dated to the second it is asked for)."""
-        sample_ns = max(started_ns + self._config.sample_interval_s * NANO, ended_ns)
+    def _next_look_ns(self, ended_ns: int) -> int:
+        """The next sample; or, if a record is due by then, its very moment: it is dated to the second it is asked
+        for.
+        """
+        sample_ns = max(self._asked_ns + self._config.sample_interval_s * NANO, ended_ns)
         due_s, _ = self._metering.next_record()
         due_ns = due_s * NANO - self._clock.now_ns() + self._clock.monotonic_ns()
-        return max(ended_ns, min(sample_ns, due_ns))
+        return max(ended_ns, due_ns) if due_ns <= sample_ns + ROUND_UP_NS else sample_ns
 
     def _watch(self) -> None:
         """Whether supply must end."""
@@ -167,6 +185,8 @@ class Agent:
                     self._conductor.close(hex_bytes(document.get("session"), 32, "close.session"))
                 case "head":
                     self._head(document)
+                case "looked":
+                    self._looked(document)
                 case "connected":
                     self._conductor.connected()
                 case "failed":

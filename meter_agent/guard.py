@@ -45,10 +45,6 @@ class Guard:
         self._metering, self._silent_s = metering, silent_s
         self._energy_when_lost: int | None = None
         self.disk_full_since_s: int | None = None
-        self.cycle_ns = NANO // 2
-        """The longest recent time from one look at the money to the next, beyond the sample interval: reading,
-        syncing.
-        """
 
     def decide(self) -> Decision:
         """Whether supply must end, now or at a moment before the next look."""
@@ -111,7 +107,7 @@ class Guard:
             return GO_ON
         now_ns = self._clock.monotonic_ns()
         limit = session.limit_micro(heard=not self._silent_s(), max_credit_micro=self._config.max_credit_micro)
-        horizon_ns = now_ns + self._config.sample_interval_s * NANO + self.cycle_ns + SWITCHING_NS
+        horizon_ns = now_ns + self._config.sample_interval_s * NANO + self._metering.cycle_ns + SWITCHING_NS
         if session.over_energy_credit(forecast.energy_milliwatt_hours(horizon_ns), forecast.total_micro(horizon_ns)):
             return Decision(Cause.CREDIT, None, "as much energy as the grant allows stands unsigned")
         reached_ns = forecast.reaches(limit, now_ns, horizon_ns)

@@ -15,7 +15,7 @@ from protocol.eip712 import EVIDENCE, digest, to_json
 from protocol.evidence import Flag, HandOver, Reason, meter_hash
 from protocol.keys import Signer
 
-from .clock import Clock
+from .clock import NANO, Clock
 from .config import Config
 from .credit import Forecast
 from .errors import DiskFull
@@ -23,7 +23,7 @@ from .gauge import Gauge
 from .journal import Good, Journal
 from .keystore import ChargeKeys
 from .line import MeterReading
-from .point import Point
+from .point import Look, Point
 from .recorder import Cut, Recorder
 from .session import Session, resume
 from .state import State
@@ -49,7 +49,7 @@ class Metering:
     ) -> None:
         self._config, self._clock, self._journal = config, clock, journal
         self._signer, self._charge_keys, self._online = signer, charge_keys, online
-        self.point = Point(config, clock)
+        self.point = Point(config)
         self.gauge = Gauge(config.rated_watts)
         self.recorder = Recorder(journal, signer, config.device, config.channel, config.placement, config.rated_watts)
         self.head_seen = journal.tip.head_seen
@@ -58,6 +58,10 @@ class Metering:
         """The meter was changed since the live session's last record."""
         self.status = Flag(0)
         """What the meter said of itself in the last reading."""
+        self.cycle_ns = NANO // 2
+        """The longest recent time a look took, and what was done with it: how much later than planned the next can
+        come.
+        """
         self.low_disk = False
         self.rolled_back = False
         self._resume()
@@ -101,23 +105,32 @@ class Metering:
 
     # What
 
-    def observe(self) -> None:
-        """One sample: power and register into the gauge, contact and power into the point."""
-        sample = self.point.sample()
+    def took(self, look: Look, reason: Reason) -> None:
+        """A look at the point: into the point and the gauge; a whole reading becomes a record, as does another
+        meter's sample.
+        """
+        self.point.took(look)
         good = self._journal.tip.good
-        if good is not None and sample.serial and sample.serial != good.serial:
+        sample = look.sample
+        if look.reading is not None:
+            self.record(reason, reading=look.reading)
+        elif good is not None and sample.serial and sample.serial != good.serial:
             self.record(Reason.PERIODIC)
-            return
-        middle_ns = (sample.started_ns + sample.finished_ns) // 2
-        self.gauge.sampled(sample.power_milliwatts, sample.import_milliwatt_hours, middle_ns)
+        else:
+            middle_ns = (sample.started_ns + sample.finished_ns) // 2
+            self.gauge.sampled(sample.power_milliwatts, sample.import_milliwatt_hours, middle_ns)
 
     def switched(self, power_milliwatts: int) -> None:
         """Power before or after the contact moved, so that energy is not guessed across the switching."""
         self.gauge.sampled(power_milliwatts, None, self._clock.monotonic_ns())
 
-    def record(self, reason: Reason, *, whole: bool = False, state: MakeState | None = None) -> Cut:
-        """Read the meter, cut a record, make it durable. `state` makes the state that goes with it."""
-        reading = self.point.read(whole=whole)
+    def record(
+        self, reason: Reason, *, whole: bool = False, reading: MeterReading | None = None, state: MakeState | None = None
+    ) -> Cut:
+        """Cut a record from `reading`, or from one made now, and make it durable. `state` makes the state that goes
+        with it.
+        """
+        reading = reading or self.point.read(whole=whole)
         self.status = reading.status
         good = self._journal.tip.good
         if good is not None and reading.serial != good.serial:
@@ -154,8 +167,7 @@ class Metering:
 
     def stale(self) -> bool:
         """Whether the last sample is too old to tell what flows now."""
-        age_ns = self._clock.monotonic_ns() - self.gauge.at_ns
-        return age_ns > (2 * self._config.sample_interval_s + 1) * 1_000_000_000
+        return self._clock.monotonic_ns() - self.gauge.at_ns > self._config.sample_interval_s * NANO + self.cycle_ns
 
     def _cut(self, reading: MeterReading, at_s: int, reason: Reason, trust: bool, after: Cut | None) -> Cut:
         sampled = self.gauge.sampled_milliwatt_hours

@@ -1,11 +1,15 @@
 """The point itself: one meter and one relay on their serial lines, what they said last, and whether supply is on.
 
-Blocks for at most the line drivers' deadlines; used by the measuring loop alone.
+Looks are taken by a thread of their own (`Looker`), so that a meter that is silent or slow never keeps the loop from
+opening the contact: relay and meter are different lines. What a look saw counts only once the loop has taken it, and
+not if the loop used the meter itself meanwhile.
 """
 
 from __future__ import annotations
 
-from .clock import Clock
+import queue
+from typing import NamedTuple
+
 from .config import Config
 from .line import (
     Disconnection,
@@ -20,6 +24,7 @@ from .line import (
     open_relay,
     supply_is_on,
 )
+from .worker import Inbox, Message, Worker
 
 DISCONNECT_DEADLINE_S = 1.0
 """One attempt: the contactor moves in 30 ms and four looks fit. Between attempts the loop goes on recording and
@@ -28,17 +33,24 @@ listening.
 CONNECT_DEADLINE_S = 3.0
 
 
+class Look(NamedTuple):
+    """What was seen: a sample or a whole reading, and the auxiliary contact (None: the relay did not answer)."""
+
+    auxiliary_open: bool | None
+    sample: MeterSample
+    reading: MeterReading | None
+
+
 class Point:
     """Meter, relay, and the last looks at them. `on` is None until the first look that succeeded."""
 
-    def __init__(self, config: Config, clock: Clock) -> None:
+    def __init__(self, config: Config) -> None:
         line, relay = config.meter_line, config.relay_line
         self._meter = open_meter(config.meter, initial_baud=line.initial_baud, address=line.address, password=line.password)
         self._relay = open_relay(
             config.relay, unit=relay.unit, coil=relay.coil, auxiliary_input=relay.auxiliary_input, baud=relay.baud
         )
         self._starting_power = config.starting_power_milliwatts
-        self._clock = clock
         self._programming = True
         self.on: bool | None = None
         self.looks = 0
@@ -49,39 +61,52 @@ class Point:
         self.auxiliary_open: bool | None = None
         self.heard_ns = 0
         """Monotonic time of the last answer of the meter."""
+        self.generation = 0
+        """Rises whenever the loop uses the meter itself."""
 
-    def read(self, *, whole: bool) -> MeterReading:
-        """A reading: `whole` is the meter's entire readout, otherwise the billing registers without leaving
-        programming mode.
+    # I/O, by whichever thread
+
+    def look(self, *, record: bool, whole: bool) -> Look:
+        """One look: the billing registers (or the `whole` readout) for a record, else a sample with the import
+        register.
         """
-        if whole or not self._programming:
-            reading = self._meter.read()
-        else:
+        try:
+            auxiliary = self._relay.auxiliary_open()
+        except LineError:
+            auxiliary = None
+        if not record:
+            return Look(auxiliary, self._meter.sample(with_register=True), None)
+        reading = self._read(whole)
+        return Look(auxiliary, _as_sample(reading), reading)
+
+    def _read(self, whole: bool) -> MeterReading:
+        if not whole and self._programming:
             try:
-                reading = self._meter.read_registers()
+                return self._meter.read_registers()
             except MeterRefused:
                 self._programming = False
-                reading = self._meter.read()
+        return self._meter.read()
+
+    # By the loop
+
+    def took(self, look: Look) -> None:
+        """The loop takes what was seen."""
+        self.auxiliary_open, self.last = look.auxiliary_open, look.sample
+        self.heard_ns = max(self.heard_ns, look.sample.finished_ns)
+        # Without the auxiliary contact only power can tell; no power is then no proof of "off" (nor of "on").
+        open_ = look.auxiliary_open if look.auxiliary_open is not None else not self.on
+        self._saw(supply_is_on(open_, look.sample, self._starting_power))
+
+    def read(self, *, whole: bool) -> MeterReading:
+        """A reading now."""
+        self.generation += 1
+        reading = self._read(whole)
         self.heard_ns = reading.finished_ns
         return reading
 
-    def sample(self) -> MeterSample:
-        """Power, voltage and import register now, and the auxiliary contact. Raises `LineError` when the meter does
-        not answer.
-        """
-        try:
-            self.auxiliary_open = self._relay.auxiliary_open()
-        except LineError:
-            self.auxiliary_open = None
-        sample = self._meter.sample(with_register=True)
-        self.last, self.heard_ns = sample, sample.finished_ns
-        # Without the auxiliary contact only power can tell; a dead one is then not proof enough of "off" (nor of "on").
-        open_ = self.auxiliary_open if self.auxiliary_open is not None else not self.on
-        self._saw(supply_is_on(open_, sample, self._starting_power))
-        return sample
-
     def disconnect(self) -> Disconnection:
-        """Open the contact and measure; one attempt."""
+        """Open the contact at once and measure; one attempt."""
+        self.generation += 1
         result = disconnect(
             self._meter, self._relay, starting_power_milliwatts=self._starting_power, deadline_s=DISCONNECT_DEADLINE_S
         )
@@ -92,6 +117,7 @@ class Point:
 
     def connect(self) -> Disconnection:
         """Close the contact and measure; one attempt, the contact is opened again if it fails."""
+        self.generation += 1
         result = connect(self._meter, self._relay, deadline_s=CONNECT_DEADLINE_S)
         self.auxiliary_open = result.auxiliary_open
         self._saw(result.state is SupplyState.CONNECTED)
@@ -105,3 +131,42 @@ class Point:
     def _saw(self, on: bool) -> None:
         self.looks = self.looks + 1 if on == self.on else 1
         self.on = on
+
+
+def _as_sample(reading: MeterReading) -> MeterSample:
+    return MeterSample(
+        reading.power_milliwatts, reading.voltage_millivolts, reading.import_milliwatt_hours, reading.read_at_s, reading.started_ns,
+        reading.finished_ns, reading.serial,
+    )  # fmt: skip
+
+
+class Seen(NamedTuple):
+    """The document of a `looked` message. `look` is None where the line failed, and `error` says why."""
+
+    generation: int
+    look: Look | None
+    error: str
+
+
+class Looker(Worker):
+    """Takes looks when asked, one at a time, and puts what it saw into the inbox as `looked`."""
+
+    def __init__(self, point: Point, inbox: Inbox) -> None:
+        super().__init__("looker", inbox)
+        self._point = point
+        self._asked: queue.SimpleQueue[tuple[int, bool, bool]] = queue.SimpleQueue()
+        self.busy = False
+
+    def ask(self, *, record: bool, whole: bool = False) -> None:
+        """Take a look; the answer comes through the inbox. Not to be called while `busy`."""
+        self.busy = True
+        self._asked.put((self._point.generation, record, whole))
+
+    def work(self) -> None:
+        while True:
+            generation, record, whole = self._asked.get()
+            try:
+                seen = Seen(generation, self._point.look(record=record, whole=whole), "")
+            except LineError as error:
+                seen = Seen(generation, None, str(error))
+            self.inbox.put(Message("looked", seen))

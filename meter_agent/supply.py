@@ -69,7 +69,7 @@ class Supply:
             return self._journal.state.with_(live=live.model_copy(update=update), highest_number=highest_number)
 
         if live.first_sequence is None:
-            self._metering.record(Reason.START, whole=True, state=started)
+            self._metering.record(Reason.START, state=started)
         else:
             self._journal.save(started(None))
         self._metering.switched(0)
