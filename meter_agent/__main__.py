@@ -1,4 +1,4 @@
-"""`python -m meter_agent init|run|show|log`: the agent's command line. Commands import what they need, so that
+"""`python -m meter_agent init|run|rotate|show|log`: the agent's command line. Commands import what they need, so that
 `--help` is quick.
 """
 
@@ -88,8 +88,9 @@ def run(
     from .agent import Agent
     from .config import load_config
     from .enrolment import read_identity
-    from .errors import ConfigError
+    from .errors import ConfigError, LogDamaged
     from .keystore import Keystore, read_passphrase
+    from .point import Point
 
     settings = load_config(config)
     identity = read_identity(state)
@@ -97,11 +98,39 @@ def run(
         raise ConfigError(f"{config}: device and channel are not those of {state / 'identity.json'}")
     passphrase = read_passphrase(passphrase_file, passphrase_fd)
     keystore = Keystore(state / "keys")
-    agent = Agent(state, settings, keystore.meter(passphrase), keystore.charge_keys(passphrase))
+    signer, charge_keys = keystore.meter(passphrase), keystore.charge_keys(passphrase)
+    try:
+        agent = Agent(state, settings, signer, charge_keys)
+    except LogDamaged:  # nobody can say what may be supplied here
+        measured = Point(settings).disconnect()
+        typer.echo(f"agent: supply {measured.state.name.lower()} ({measured.detail})", err=True)
+        raise
     for wanted in (signal.SIGTERM, signal.SIGINT):
         signal.signal(wanted, lambda *_: agent.stop())
     typer.echo(f"agent: device {identity['device']}, meter on {settings.meter}, service {settings.service_url}", err=True)
     agent.run()
+
+
+@app.command()
+def rotate(
+    state: State,
+    config: Annotated[Path, typer.Option("--config", metavar="FILE", help="Settings, e.g. agent.toml.")] = Path("agent.toml"),
+    passphrase_file: PassphraseFile = None,
+    passphrase_fd: PassphraseFd = None,
+    deadline: Annotated[int | None, typer.Option(min=1, help="UTC second until which to register; default: in 7 days.")] = None,
+) -> None:
+    """Change the meter key, with the agent stopped and no session open. Writes DIR/rotation.json, signed by both
+    keys.
+    """
+    import time
+
+    from .config import load_config
+    from .keystore import read_passphrase
+    from .rotation import ROTATION_VALID_S, rotate_meter_key
+
+    until = deadline or int(time.time()) + ROTATION_VALID_S
+    document = rotate_meter_key(state, read_passphrase(passphrase_file, passphrase_fd), load_config(config), until)
+    typer.echo(f"new meter key {document['rotation']['newKey']}\nregister it with {state / 'rotation.json'} before the agent runs again")
 
 
 @app.command()

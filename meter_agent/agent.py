@@ -26,7 +26,8 @@ from .clock import NANO, Clock
 from .conductor import Conductor
 from .config import Config
 from .confirmations import Notary
-from .errors import Refused
+from .disk import Disk
+from .errors import DiskFull, Refused
 from .guard import Guard
 from .journal import Journal
 from .keystore import ChargeKeys
@@ -40,6 +41,7 @@ from .supply import Supply
 from .uplink import Acknowledged, Sender
 from .worker import MAX_INBOX, Inbox, Message
 
+TIDY_EVERY_NS = 3_600 * NANO
 PATIENCE_NS = NANO // 4
 """The guard looks at the money at least this often, also while the meter keeps us waiting."""
 ROUND_UP_NS = 3 * NANO // 10
@@ -56,7 +58,7 @@ class Agent:
     def __init__(self, directory: Path, config: Config, signer: Signer, charge_keys: ChargeKeys, clock: Clock | None = None) -> None:
         self._config = config
         self._clock = clock or Clock()
-        self._journal = Journal(directory / "log", State(control_key=config.control_key))
+        self._journal = Journal(directory / "log", State(control_key=config.control_key, enrolled_key=config.control_key))
         if self._journal.cut_bytes:
             logger.warning("cut off a torn end of the log, as a crash leaves it", bytes=self._journal.cut_bytes)
         self._clock.not_before(self._journal.tip.end_s)
@@ -73,11 +75,13 @@ class Agent:
             config, self._clock, self._journal, self._metering, self._supply, notary, signer, charge_keys, self._courier,
             directory / "lock-out",
         )  # fmt: skip
-        self._guard = Guard(config, self._clock, self._journal, self._metering, self._stream.silent_s)
+        self._disk = Disk(directory, config.low_disk_bytes, self._clock)
+        self._guard = Guard(config, self._clock, self._metering, self._disk, self._stream.silent_s)
         self._looker = Looker(self._metering.point, self._inbox)
         self._stopping = False
         self._recorded = False  # whether this run has made a record yet
         self._look_ns = self._asked_ns = 0  # when the next look is due, when the last was asked for
+        self._tidy_ns = 0
         self._reason = Reason.PERIODIC
         self._cut_at_ns: int | None = None
 
@@ -99,6 +103,7 @@ class Agent:
             self._metering.point.disconnect()  # whatever broke: an agent that ends must not leave supply on
             raise
         finally:
+            self._stream.closing = True
             self._sender.stop()
             self._sender.join(STOP_S)
             self._service.close()
@@ -109,11 +114,29 @@ class Agent:
     def _turn(self) -> None:
         """One message, a look asked for when it is due, and the guard."""
         message = self._next_message()
-        if message is not None:
-            self._handle(message)
+        try:
+            if message is not None:
+                self._handle(message)
+            self._watch()
+        except DiskFull as error:  # nothing of the step happened, but that a contact may have opened
+            self._disk.full(error)
         if not self._looker.busy and self._clock.monotonic_ns() >= self._look_ns:
+            self._care()
             self._ask()
-        self._watch()
+
+    def _care(self) -> None:
+        """What needs a look from time to time."""
+        self._disk.look()
+        self._metering.low_disk = self._disk.low
+        if self._sender.rolled_back:
+            self._metering.rolled_back, self._sender.rolled_back = True, False
+        now_ns = self._clock.monotonic_ns()
+        if now_ns >= self._tidy_ns:
+            self._tidy_ns = now_ns + TIDY_EVERY_NS
+            older_than_s = time.time() - self._config.keep_acknowledged_days * 86_400
+            if self._acknowledged.position is not None:
+                self._journal.drop_before(self._acknowledged.position, older_than_s)
+            self._acknowledged.drop_before(older_than_s)
 
     def _next_message(self) -> Message | None:
         now_ns = self._clock.monotonic_ns()
@@ -137,28 +160,29 @@ class Agent:
     def _looked(self, seen: Seen) -> None:
         """What the looker saw; then let happen what must happen by itself."""
         self._looker.busy = False
+        done = False
         try:
             if seen.look is None:
                 logger.warning("line", reason=seen.error)
             elif seen.generation == self._metering.point.generation:
                 self._metering.took(seen.look, self._reason)
                 self._recorded = self._recorded or seen.look.reading is not None
+            if self._recorded:
+                self._conductor.settle()
+            done = seen.look is not None
         except LineError as error:
             logger.warning("line", reason=str(error))
-        if self._recorded:
-            self._conductor.settle()
-        ended_ns = self._clock.monotonic_ns()
-        self._metering.cycle_ns = max(ended_ns - self._asked_ns, self._metering.cycle_ns * 9 // 10)
-        self._look_ns = self._next_look_ns(ended_ns)
+        finally:
+            ended_ns = self._clock.monotonic_ns()
+            self._metering.cycle_ns = max(ended_ns - self._asked_ns, self._metering.cycle_ns * 9 // 10)
+            self._look_ns = self._next_look_ns(ended_ns, done)
 
-    def _next_look_ns(self, ended_ns: int) -> int:
-        """The next sample; or, if a record is due by then, its very moment: it is dated to the second it is asked
-        for.
-        """
+    def _next_look_ns(self, ended_ns: int, done: bool) -> int:
+        """The next sample; or, if a record is due by then, its very moment: it is dated to the second it is asked for."""
         sample_ns = max(self._asked_ns + self._config.sample_interval_s * NANO, ended_ns)
         due_s, _ = self._metering.next_record()
         due_ns = due_s * NANO - self._clock.now_ns() + self._clock.monotonic_ns()
-        return max(ended_ns, due_ns) if due_ns <= sample_ns + ROUND_UP_NS else sample_ns
+        return max(ended_ns, due_ns) if done and due_ns <= sample_ns + ROUND_UP_NS else sample_ns
 
     def _watch(self) -> None:
         """Whether supply must end."""
@@ -179,6 +203,8 @@ class Agent:
                     self._conductor.grant(document)
                 case "command":
                     self._conductor.command(document)
+                case "rotation":
+                    self._conductor.rotate(document)
                 case "payment":
                     self._conductor.payment(document)
                 case "close":

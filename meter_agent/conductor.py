@@ -18,6 +18,7 @@ from protocol.evidence import Flag
 from protocol.keys import Signer
 
 from . import commands, grants
+from . import rotation as rotations
 from .clock import Clock
 from .commands import Do, Verdict
 from .config import Config
@@ -61,6 +62,8 @@ class Conductor:
             self._supply.post(document)
         if state.live is not None and state.live.phase is Phase.READY:
             self._journal.amend(state.with_(live=state.live.model_copy(update={"phase": Phase.GRANTED})))
+        if state.enrolled_key != self._config.control_key:  # agent.toml was given another one by hand
+            self.obey(self._config.control_key, self._config.control_key)
 
     def connected(self) -> None:
         """The stream is open (again): say what the service may have missed."""
@@ -115,6 +118,23 @@ class Conductor:
         live = self._journal.state.live
         if live is not None and live.session == session and live.phase is not Phase.ENDING:
             self._supply.end(Cause.PAYER_STOP, "the payer asked to close")
+
+    def rotate(self, document: dict[str, Any]) -> None:
+        """Another control key. What the old one granted is void: a session ends. Raises `Refused` or `Malformed`."""
+        state = self._journal.state
+        if type(document.get("rotation")) is dict and document["rotation"].get("newKey") == "0x" + state.control_key.hex():
+            return  # a repeat
+        rotation = rotations.check_control(document, state, self._config, self._clock.now_s())
+        self.obey(rotation.new_key, state.enrolled_key)
+
+    def obey(self, control_key: bytes, enrolled_key: bytes) -> None:
+        """Follow this control key from now on."""
+        if self.phase is not None:
+            self._supply.end(Cause.OPERATOR, "the control key was changed")
+        changed = {"control_key": control_key, "enrolled_key": enrolled_key, "highest_number": 0, "answers": ()}
+        self._journal.save(self._journal.state.with_(**changed))
+        self._nonce = b""
+        logger.warning("control key changed", control_key="0x" + control_key.hex())
 
     def command(self, document: dict[str, Any]) -> None:
         """A supply command. Raises `Refused` or `Malformed` for one that is ignored."""

@@ -16,7 +16,7 @@ from protocol.control import Cause
 
 from .clock import NANO, Clock
 from .config import Config
-from .journal import Journal
+from .disk import Disk
 from .metering import QUARANTINE_ENDS, Metering
 from .session import Session
 
@@ -40,11 +40,10 @@ GO_ON = Decision(None, None, "")
 class Guard:
     """Watches the live session while it supplies."""
 
-    def __init__(self, config: Config, clock: Clock, journal: Journal, metering: Metering, silent_s: Callable[[], float]) -> None:
-        self._config, self._clock, self._journal = config, clock, journal
+    def __init__(self, config: Config, clock: Clock, metering: Metering, disk: Disk, silent_s: Callable[[], float]) -> None:
+        self._config, self._clock, self._disk = config, clock, disk
         self._metering, self._silent_s = metering, silent_s
         self._energy_when_lost: int | None = None
-        self.disk_full_since_s: int | None = None
 
     def decide(self) -> Decision:
         """Whether supply must end, now or at a moment before the next look."""
@@ -85,8 +84,8 @@ class Guard:
         """
         own = self._config.lost_communication
         silent_s = self._silent_s() - own.after_s
-        if self.disk_full_since_s is not None:
-            silent_s = max(silent_s, now_s - self.disk_full_since_s)
+        if self._disk.full_since_s is not None:
+            silent_s = max(silent_s, now_s - self._disk.full_since_s)
         energy = session.pricer.energy_milliwatt_hours + self._metering.gauge.energy_milliwatt_hours
         if silent_s < 0:
             self._energy_when_lost = None

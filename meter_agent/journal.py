@@ -48,6 +48,7 @@ class Tip(Strict):
     end_s: int = 0
     head_seen: Bytes32 = ZERO32
     good: Good | None = None
+    ocmf_number: int = 0
 
 
 class Entry(NamedTuple):

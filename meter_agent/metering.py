@@ -11,16 +11,20 @@ from collections.abc import Callable
 
 import structlog
 
+from protocol.control import Cause
 from protocol.eip712 import EVIDENCE, digest, to_json
+from protocol.errors import ProtocolError
 from protocol.evidence import Flag, HandOver, Reason, meter_hash
 from protocol.keys import Signer
+from protocol.ocmf import Transaction
+from protocol.ocmf import make as make_ocmf
 
 from .clock import NANO, Clock
 from .config import Config
 from .credit import Forecast
 from .errors import DiskFull
 from .gauge import Gauge
-from .journal import Good, Journal
+from .journal import Entry, Good, Journal
 from .keystore import ChargeKeys
 from .line import MeterReading
 from .point import Look, Point
@@ -34,6 +38,11 @@ is.
 """
 LOW_DISK_STRETCH = 4
 """Record intervals are this much longer while the disk is nearly full."""
+
+ENDS = {
+    Cause.OPERATOR: Transaction.REMOTE, Cause.FAULT: Transaction.ABORT, Cause.LOST_COMMUNICATION: Transaction.ABORT,
+}  # fmt: skip
+"""Which OCMF transaction an end is; any other is END."""
 
 logger = structlog.get_logger("wattproof.agent.metering")
 MakeState = Callable[[Cut], State]
@@ -120,8 +129,12 @@ class Metering:
             middle_ns = (sample.started_ns + sample.finished_ns) // 2
             self.gauge.sampled(sample.power_milliwatts, sample.import_milliwatt_hours, middle_ns)
 
-    def switched(self, power_milliwatts: int) -> None:
-        """Power before or after the contact moved, so that energy is not guessed across the switching."""
+    def switched_on(self, ordered_ns: int, power_milliwatts: int) -> None:
+        """The contact was ordered to close at that moment, and this power was measured since: all of it counts from
+        the order on.
+        """
+        self.gauge.sampled(0, None, ordered_ns)
+        self.gauge.power_milliwatts = power_milliwatts
         self.gauge.sampled(power_milliwatts, None, self._clock.monotonic_ns())
 
     def record(
@@ -197,6 +210,7 @@ class Metering:
         entry = step.entry
         if step.signed is not None and session is not None and session.started:
             entry = entry._replace(charge=self._charge(session, step.signed.digest))
+        entry = self._with_ocmf(entry, cuts[-1], session)
         if hand_over is not None:
             if session is not None and session.started:
                 session.hand_over(hand_over)
@@ -211,6 +225,21 @@ class Metering:
             raise
         self.recorder.appended(cuts)
         self.rolled_back = False  # said once, in the first record after it was noticed
+
+    def _with_ocmf(self, entry: Entry, cut: Cut, session: Session | None) -> Entry:
+        """The entry with the OCMF text that belongs to the start or the end of a session."""
+        live, good, tip = self._journal.state.live, cut.tip.good, entry.tip
+        if session is None or live is None or good is None or tip is None or cut.record.reason not in (Reason.START, Reason.STOP):
+            return entry
+        transaction = Transaction.BEGIN if cut.record.reason == Reason.START else ENDS.get(live.cause, Transaction.END)
+        number = tip.ocmf_number + 1
+        try:
+            text = make_ocmf(self._signer, cut.record, transaction, session.id, good.serial, number)
+        except ProtocolError as error:  # a serial no OCMF text can carry: the frame has it all the same
+            logger.warning("no OCMF text", reason=str(error))
+            return entry
+        document = {"session": "0x" + session.id.hex(), "text": text}
+        return entry._replace(ocmf=(document,), tip=tip.model_copy(update={"ocmf_number": number}))
 
     def _charge(self, session: Session, frame: bytes) -> dict[str, object] | None:
         live = self._journal.state.live

@@ -96,6 +96,7 @@ class State(Strict):
     """The whole of it. `highest_number` is the highest grant or command number of `control_key` that was obeyed."""
 
     control_key: Address
+    enrolled_key: Address  # the control key agent.toml named when this state began
     highest_number: int = 0
     live: Live | None = None
     ended: tuple[Ended, ...] = ()

@@ -41,13 +41,14 @@ class Stream(Worker):
         self._service, self._sender, self._clock = service, sender, clock
         self._broken_ns = clock.monotonic_ns()
         self.connected = False
+        self.closing = False
 
     def silent_s(self) -> float:
         """Seconds since the service was last heard; 0 while it is."""
         return 0.0 if self.connected else (self._clock.monotonic_ns() - self._broken_ns) / 1e9
 
     def work(self) -> None:
-        while True:
+        while not self.closing:
             for attempt in stamina.retry_context(
                 on=ServiceFault, attempts=None, timeout=None, wait_initial=RETRY_FIRST_S, wait_max=RETRY_MOST_S
             ):
@@ -66,6 +67,8 @@ class Stream(Worker):
                     self._take(name, data)
             raise ServiceFault("the service closed the stream")
         except ServiceFault as error:
+            if self.closing:
+                return
             logger.warning("stream broken", reason=str(error))
             if self._clock.monotonic_ns() - up_ns < STEADY_NS:
                 raise  # so that the pauses grow

@@ -72,9 +72,9 @@ class Supply:
             self._metering.record(Reason.START, state=started)
         else:
             self._journal.save(started(None))
-        self._metering.switched(0)
+        ordered_ns = self._clock.monotonic_ns()
         measured = self._metering.point.connect()
-        self._metering.switched(measured.power_milliwatts or 0)
+        self._metering.switched_on(ordered_ns, measured.power_milliwatts or 0)
         if measured.state is not SupplyState.CONNECTED:
             logger.error("not connected", measured=measured.detail)
             self.end(Cause.FAULT, "the contact did not close", command)

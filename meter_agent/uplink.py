@@ -24,7 +24,7 @@ from protocol.wire import decode_frame
 
 from .clock import Clock
 from .config import Config
-from .errors import LogDamaged, ServiceFault
+from .errors import DiskFull, LogDamaged, ServiceFault
 from .journal import Journal
 from .log import MAGIC, Position, SegmentLog, read_segment, segments
 from .service import Service
@@ -90,13 +90,14 @@ class Sender(Worker):
         super().__init__("sender", inbox)
         self._config, self._journal, self._acknowledged = config, journal, acknowledged
         self._service, self._clock = service, clock
-        self._at = acknowledged.position
+        receipt = acknowledged.receipt
+        self.rolled_back = receipt is not None and receipt["throughSequence"] >= journal.tip.next_sequence
+        """The service holds a frame of ours that this log does not: the log was rolled back."""
+        self._at = None if self.rolled_back else acknowledged.position
         self._have: bytes | None = None
         self._rewind = threading.Event()
         self._stop_asked = threading.Event()
         self.online = True  # until a request fails
-        self.rolled_back = False
-        """The service holds a frame of ours that this log does not: the log was rolled back."""
 
     def stop(self) -> None:
         """End after the request under way."""
@@ -175,7 +176,10 @@ class Sender(Worker):
             self._service.send("hand-overs", batch.hand_over)  # before any frame of the new meter; a repeat changes nothing
         self._at = place
         if self._acknowledged.position is None or place > self._acknowledged.position:
-            self._acknowledged.record(place, document)
+            try:
+                self._acknowledged.record(place, document)
+            except DiskFull as error:  # then these frames are sent again after a restart, which changes nothing
+                logger.warning("receipt not kept", reason=str(error))
         return True
 
     def _believe(self, document: Any, batch: Batch) -> tuple[Position, dict[str, Any]] | None:
