@@ -98,7 +98,8 @@ def _check_number(number: int, state: State) -> None:
 
 def _check_place(granted: Granted, config: Config, meter_key: bytes) -> None:
     document, grant = granted.document, granted.grant
-    if hex_bytes(document["device"], 32, "device") != config.device or document["channel"] != config.channel:
+    place = (hex_bytes(document["device"], 32, "device"), document["channel"])
+    if place != (config.device, config.channel) or type(document["channel"]) is not int:
         raise Refused("point", "the grant is for another device or channel")
     if (grant.chain_id, grant.escrow) != (config.chain_id, config.escrow):
         raise Refused("escrow", "the grant is for another chain or escrow than this agent was enrolled with")

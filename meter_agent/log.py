@@ -26,7 +26,8 @@ from .errors import DiskFull, LogDamaged, LogFailed
 from .keystore import sync_directory
 
 MAGIC = b"WPLOG\x00\x00\x01"
-_HEADER = struct.Struct(">II")  # length, CRC-32 of the payload
+_MARK = b"\xf5Wp\xa7"  # not valid UTF-8, so never inside the JSON of an entry
+_HEADER = struct.Struct(">4sII")  # mark, length, CRC-32 of the payload
 MAX_ENTRY_BYTES = 16 << 20
 """Twice the largest frame; a longer length field is not ours."""
 SEGMENT_BYTES = 8 << 20
@@ -141,14 +142,14 @@ class SegmentLog:
 
     def _check_torn(self, path: Path, raw: bytes, end: int) -> None:
         """A torn tail has no whole entry after it: entries are written one at a time, each synced before the next."""
-        if len(raw) - end < _HEADER.size:
-            return
-        length, _ = _HEADER.unpack_from(raw, end)
-        behind = end + _HEADER.size + length
-        if length and behind + _HEADER.size < len(raw) and _entry_at(raw, behind) is not None:
-            raise LogDamaged(
-                f"{path} is damaged at byte {end} (whole entries follow): restore it from a backup, or move {path.parent} aside"
-            )
+        at = raw.find(_MARK, end + 1)
+        while at >= 0:
+            if _entry_at(raw, at) is not None:
+                raise LogDamaged(
+                    f"{path} is damaged at byte {end} (a whole entry follows at {at}): restore it from a backup, "
+                    f"or move {path.parent} aside"
+                )
+            at = raw.find(_MARK, at + 1)
 
     def _begin(self, number: int) -> Position:
         path = segment_path(self.directory, number)
@@ -176,7 +177,7 @@ class SegmentLog:
         """Write one entry at `offset` and sync it; returns the offset after it."""
         if not 0 < len(payload) <= MAX_ENTRY_BYTES:
             raise ValueError(f"an entry has 1…{MAX_ENTRY_BYTES} bytes, not {len(payload)}")
-        raw = _HEADER.pack(len(payload), zlib.crc32(payload)) + payload
+        raw = _HEADER.pack(_MARK, len(payload), zlib.crc32(payload)) + payload
         try:
             written = os.pwrite(handle, raw, offset)
             while written < len(raw):  # a nearly full disk takes a part first and says ENOSPC at the next call
@@ -211,9 +212,9 @@ def _entry_at(raw: bytes, offset: int) -> bytes | None:
     """The payload of the whole entry at `offset`, or None."""
     if offset + _HEADER.size > len(raw):
         return None
-    length, checksum = _HEADER.unpack_from(raw, offset)
+    mark, length, checksum = _HEADER.unpack_from(raw, offset)
     payload = raw[offset + _HEADER.size : offset + _HEADER.size + length]
-    whole = 0 < length <= MAX_ENTRY_BYTES and len(payload) == length and zlib.crc32(payload) == checksum
+    whole = mark == _MARK and 0 < length <= MAX_ENTRY_BYTES and len(payload) == length and zlib.crc32(payload) == checksum
     return payload if whole else None
 
 
@@ -229,7 +230,7 @@ def read_segment(
         stream.seek(offset)
         while offset < size:
             header = stream.read(_HEADER.size)
-            length = _HEADER.unpack(header)[0] if len(header) == _HEADER.size else 0
+            length = _HEADER.unpack(header)[1] if len(header) == _HEADER.size else 0
             raw = header + (stream.read(length) if 0 < length <= MAX_ENTRY_BYTES else b"")
             payload = _entry_at(raw, 0)
             if payload is None:

@@ -30,7 +30,7 @@ TARIFF = {
     "id": "test", "version": 1, "currency": "EUR", "timeZone": "Europe/Berlin",
     "elements": [{"priceComponents": [{"type": "ENERGY", "microPerKwh": 400_000_000, "taxPpm": 0}]}],
 }  # fmt: skip
-"""400 a kWh: 0.4 micro-units a milliwatt-hour, so that a second of 2 kW costs 222,222 and a test lasts seconds."""
+"""400 a kWh: 400 micro-units a milliwatt-hour, so that a second of 2 kW costs 222,222 and a test lasts seconds."""
 
 POLICY = {
     "mode": "local", "cutOff": "zero", "protectedHours": [],
