@@ -1,0 +1,76 @@
+"""`python -m backend`: set up, run, back up and restore the service."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(
+    help="The Wattproof service. First: init. Then: serve. Everything it needs to know is in service.toml, which init writes.",
+    no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
+)  # fmt: skip
+ConfigOption = Annotated[Path, typer.Option("--config", help="The settings file that `init` wrote.")]
+
+
+@app.command()
+def init(
+    directory: Annotated[Path, typer.Option("--dir", help="A new or empty folder for settings, keys and state.")],
+    rpc_url: Annotated[str, typer.Option("--rpc", help="The chain's JSON-RPC.")] = "http://127.0.0.1:8545",
+    deployment: Annotated[Path, typer.Option("--deployment", help="What `python -m chain deploy` wrote.")] = Path("deployment.json"),
+) -> None:
+    """Make keys (encrypted, 0600), an operator token and service.toml in a folder. Nothing that exists is overwritten."""
+    from .setup import initialize
+
+    _run(lambda: initialize(directory, rpc_url, deployment))
+
+
+@app.command()
+def serve(config: ConfigOption = Path("service.toml")) -> None:
+    """Run the service until SIGTERM or Ctrl-C. Loopback only unless service.toml says otherwise."""
+    from .serve import serve as run
+
+    _run(lambda: run(config))
+
+
+@app.command()
+def migrate(config: ConfigOption = Path("service.toml")) -> None:
+    """Bring the database to this program's schema (serve does it too)."""
+    from .serve import migrate_only
+
+    _run(lambda: migrate_only(config))
+
+
+@app.command()
+def backup(
+    out: Annotated[Path, typer.Option("--out", help="The file to write; it must not exist.")], config: ConfigOption = Path("service.toml")
+) -> None:
+    """Write a consistent copy of the database while the service runs."""
+    from .backup import backup as run
+
+    _run(lambda: run(config, out))
+
+
+@app.command()
+def restore(
+    source: Annotated[Path, typer.Option("--from", help="A file that `backup` wrote.")], config: ConfigOption = Path("service.toml")
+) -> None:
+    """Put a backup in place of the database. The service then catches up from chain and agents before it acts."""
+    from .backup import restore as run
+
+    _run(lambda: run(config, source))
+
+
+def _run(action: object) -> None:
+    from .errors import ServiceError
+
+    try:
+        action()  # type: ignore[operator]
+    except ServiceError as error:
+        typer.echo(f"error: {error}", err=True)
+        raise typer.Exit(1) from None
+
+
+if __name__ == "__main__":
+    app()

@@ -1,0 +1,131 @@
+"""What operators call: tariffs, points, sessions, alarms. For now the holder of the operator token is the operator."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query
+
+from protocol.control import Cause
+from protocol.eip712 import EVIDENCE, digest, from_json
+from protocol.evidence import HandOver
+from protocol.tariff import Tariff
+
+from .. import jsons
+from ..alarms import open_alarms
+from ..enrol import enrol
+from ..errors import BadRequest, NotFound
+from ..hexes import address_in, hash_in, id_in_path, signature_in, to_hex
+from ..models import HOUSE, HandOverRow
+from ..notify import alarm_view
+from ..points import NewPoint, create_point, get_device, get_point, list_points, put_tariff
+from ..policies import parse_policy
+from ..rating import advance
+from ..sessions import end, get_session, list_sessions, live_session
+from ..states import State
+from ..views import point_view, session_view
+from .bodies import NewPointBody, TariffBody
+from .depends import Db, OperatorCaller, ReadDb, TheService
+
+router = APIRouter(prefix="/api/v1", tags=["operators"])
+Limit = Annotated[int, Query(ge=1, le=200)]
+
+
+@router.get("/service")
+def get_service_facts(service: TheService) -> dict[str, Any]:
+    """Whom and what this service works with: open, nothing here is secret."""
+    deployment = service.deployment
+    return {
+        "serviceKey": to_hex(service.keys.service.address), "chainId": deployment.chain_id, "escrow": to_hex(deployment.escrow),
+        "registry": to_hex(deployment.registry), "anchorLog": to_hex(deployment.anchor_log), "token": to_hex(deployment.token),
+        "payee": to_hex(service.payee), "anchorer": to_hex(service.keys.sender.address),
+        "epochS": service.settings.settlement.epoch_seconds,
+    }  # fmt: skip
+
+
+@router.post("/tariffs")
+def post_tariff(body: TariffBody, caller: OperatorCaller, service: TheService, db: Db) -> dict[str, Any]:
+    """Keep a tariff document. The same again is a success: it is named by its hash."""
+    tariff: Tariff = put_tariff(db, service, caller.operator_id, body.document)
+    return {"tariffHash": to_hex(tariff.hash)}
+
+
+@router.post("/points")
+def post_point(body: NewPointBody, caller: OperatorCaller, service: TheService, db: Db) -> dict[str, Any]:
+    """Enrol a point; with a binding of the meter key also on the chain. The same again is a success."""
+    modulus = 10**body.registerDigits * body.stepMilliwattHours
+    if modulus > 2**53 - 1:
+        raise BadRequest("so many digits of this step make a register above 2^53 mWh", "registerDigits")
+    binding = None
+    if body.binding is not None:
+        binding = (body.binding.deadlineS, signature_in(body.binding.signature, "binding.signature"))
+    new = NewPoint(
+        hash_in(body.device, "device"), body.channel, body.name, body.placement, body.serial, address_in(body.meterKey, "meterKey"),
+        body.ratedWatts, hash_in(body.tariffHash, "tariffHash"), parse_policy(body.policy), modulus,
+        None if body.owner is None else address_in(body.owner, "owner"), binding,
+    )  # fmt: skip
+    point = create_point(db, service, caller.operator_id, new)
+    if binding is not None:
+        enrol(db, service, get_device(db, point.device, lock=True), point, binding)
+    return point_view(db, service, point)
+
+
+@router.get("/points")
+def get_points(caller: OperatorCaller, service: TheService, db: ReadDb, limit: Limit = 50, after: str = "") -> dict[str, Any]:
+    """A page of points."""
+    points = list_points(db, caller.operator_id, after, limit)
+    return {"items": [point_view(db, service, p) for p in points], "next": points[-1].id if len(points) == limit else None}
+
+
+@router.get("/points/{point_id}")
+def get_one_point(point_id: str, caller: OperatorCaller, service: TheService, db: ReadDb) -> dict[str, Any]:
+    return point_view(db, service, get_point(db, point_id, caller.operator_id))
+
+
+@router.get("/sessions")
+def get_sessions(
+    caller: OperatorCaller, service: TheService, db: ReadDb, limit: Limit = 50, after: str = "", state: State | None = None
+) -> dict[str, Any]:  # fmt: skip
+    """A page of sessions, by id."""
+    cursor = id_in_path(after, "after") if after else b""
+    rows = list_sessions(db, caller.operator_id, cursor, limit, None if state is None else state.value)
+    return {"items": [session_view(db, service, r) for r in rows], "next": to_hex(rows[-1].session) if len(rows) == limit else None}
+
+
+@router.post("/sessions/{session}/end")
+def post_end(session: str, caller: OperatorCaller, service: TheService, db: Db) -> dict[str, Any]:
+    """The operator ends a session: supply goes off, the rest of the money goes back."""
+    row = get_session(db, id_in_path(session, "session"), caller.operator_id, lock=True)
+    end(db, service, row, Cause.OPERATOR, f"{caller.name} ended it")
+    return session_view(db, service, row)
+
+
+@router.get("/alarms")
+def get_alarms(caller: OperatorCaller, db: ReadDb) -> dict[str, Any]:
+    """Open alarms, the installation's own among them."""
+    alarms = [alarm for alarm in open_alarms(db) if alarm.operator_id in (HOUSE, caller.operator_id)]
+    return {"items": [alarm_view(alarm) for alarm in alarms], "next": None}
+
+
+@router.post("/hand-overs/{hand_over_id}/approve")
+def post_approval(hand_over_id: int, caller: OperatorCaller, service: TheService, db: Db) -> dict[str, Any]:
+    """Approve a meter swap: the operator's key signs it, and pricing goes on from the new meter's register."""
+    row = db.get(HandOverRow, hand_over_id)
+    if row is None or row.operator_id != caller.operator_id:
+        raise NotFound("no such hand-over", "hand_over_id")
+    get_device(db, row.device, lock=True)
+    if row.operator_signature is None:
+        row.operator_signature = service.keys.sender.sign(digest(EVIDENCE, from_json(HandOver, jsons.loads(row.document))))
+        db.flush()
+        session = live_session(db, row.device, row.channel)
+        if session is not None and session.blocked:
+            advance(db, service, session, retry=True)
+    return {"id": row.id, "approved": True}
+
+
+@router.post("/points/{point_id}/enabled/{enabled}")
+def post_enabled(point_id: str, enabled: bool, caller: OperatorCaller, service: TheService, db: Db) -> dict[str, Any]:
+    """Take a point out of service, or back. A running session goes on."""
+    point = get_point(db, point_id, caller.operator_id)
+    point.enabled = enabled
+    return point_view(db, service, point)

@@ -1,0 +1,100 @@
+"""What payers call: quotes, opening, top-up, stop, payments, and reading their session, bill and bundle."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import APIRouter, Response
+from fastapi.responses import JSONResponse
+
+from protocol.money import Payment, RequestClose, TopUp
+
+from .. import bundles
+from ..errors import BadRequest, Conflict
+from ..hexes import address_in, hash_in, id_in_path, signature_in
+from ..quotes import Wish, open_session, pay, quote, stop, top_up
+from ..rating import pricer_of
+from ..sessions import get_session
+from ..states import State
+from ..views import quote_view, session_view
+from .bodies import OpenBody, PaymentBody, QuoteBody, StopBody, TopUpBody
+from .depends import Db, ReadDb, SessionReader, TheService
+from .idempotency import Once
+
+router = APIRouter(prefix="/api/v1", tags=["payers"])
+
+
+@router.post("/quotes", status_code=201)
+def post_quote(body: QuoteBody, service: TheService, db: Db, once: Once) -> Response:
+    """Terms for a session at a point, ready to be signed. Anybody may ask."""
+    wish = Wish(
+        body.pointId, address_in(body.payer, "payer"), address_in(body.refundTo, "refundTo"), body.metered,
+        None if body.signer is None else address_in(body.signer, "signer"), body.lockMicro,
+    )  # fmt: skip
+    return once.once(db, service, lambda: (201, quote_view(db, service, quote(db, service, wish))))
+
+
+@router.post("/sessions", status_code=201)
+def post_session(body: OpenBody, service: TheService, db: Db) -> JSONResponse:
+    """Open a session on the payer's signed Open; the service relays it. 201 the first time, 200 for the same again."""
+    row = open_session(db, service, body.quoteId, (body.lockMicro, body.deadlineS), signature_in(body.signature, "signature"))
+    return JSONResponse(session_view(db, service, row, with_token=True), 201 if row.state == State.OPENING else 200)
+
+
+def _same_session(stated: str | None, path: bytes) -> None:
+    if stated is not None and hash_in(stated, "session") != path:
+        raise BadRequest("names another session than the path", "session")
+
+
+@router.post("/sessions/{session}/top-up")
+def post_top_up(session: str, body: TopUpBody, service: TheService, db: Db) -> dict[str, Any]:
+    """Raise the lock on the payer's signed TopUp. It counts once it is final on the chain."""
+    session_id = id_in_path(session, "session")
+    _same_session(body.session, session_id)
+    row = get_session(db, session_id, lock=True)
+    top_up(db, service, row, TopUp(session_id, body.totalLockMicro, body.deadlineS), signature_in(body.signature, "signature"))
+    return session_view(db, service, row)
+
+
+@router.post("/sessions/{session}/stop")
+def post_stop(session: str, body: StopBody, service: TheService, db: Db) -> dict[str, Any]:
+    """The stop button: a signed RequestClose. Supply goes off at once; the request goes to the chain too."""
+    session_id = id_in_path(session, "session")
+    _same_session(body.session, session_id)
+    row = get_session(db, session_id, lock=True)
+    stop(db, service, row, RequestClose(session_id, body.deadlineS), signature_in(body.signature, "signature"))
+    return session_view(db, service, row)
+
+
+@router.post("/sessions/{session}/payments")
+def post_payment(session: str, body: PaymentBody, service: TheService, db: Db) -> dict[str, Any]:
+    """A signed payment, cumulative; passed on to the agent, which checks it itself."""
+    session_id = id_in_path(session, "session")
+    _same_session(body.session, session_id)
+    row = get_session(db, session_id, lock=True)
+    payment = Payment(session_id, body.amountMicro, hash_in(body.frame, "frame"))
+    amount = pay(db, service, row, payment, signature_in(body.signature, "signature"))
+    return {"amountMicro": amount.amount_micro, "claimable": amount.claimable, "session": session_view(db, service, row)}
+
+
+@router.get("/sessions/{session}")
+def get_one_session(session: SessionReader, service: TheService, db: ReadDb) -> dict[str, Any]:
+    """A session as it stands."""
+    return session_view(db, service, get_session(db, session))
+
+
+@router.get("/sessions/{session}/bill")
+def get_bill(session: SessionReader, service: TheService, db: ReadDb) -> dict[str, Any]:
+    """The bill so far: every line with component, quantity, price, first and last record."""
+    row = get_session(db, session)
+    if row.first_frame_id is None:
+        raise Conflict("nothing was measured for this session yet, so there is no bill", "session")
+    return pricer_of(db, service, row).bill().to_document()
+
+
+@router.get("/sessions/{session}/bundle")
+def get_bundle(session: SessionReader, service: TheService, db: ReadDb) -> Response:
+    """The proof bundle: a gzip file that `python -m auditor verify` checks offline."""
+    packed = bundles.export(db, service, get_session(db, session))
+    name = f"wattproof-{session.hex()[:16]}.bundle.gz"
+    return Response(packed, media_type="application/gzip", headers={"Content-Disposition": f'attachment; filename="{name}"'})

@@ -1,0 +1,58 @@
+"""What final events of the registry do here: enrolment, keys, and the device's chain of key events for the bundles."""
+
+from __future__ import annotations
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from chain import event_types as events
+from protocol.control import KeyRole
+
+from .context import Service
+from .models import ChainEventRow, Device, DeviceKey, KeyEventRow
+from .points import control_key
+
+
+def is_our_meter(db: Session, key: bytes) -> bool:
+    """Whether a key is, or was, the meter key of one of our devices."""
+    return db.scalar(select(DeviceKey.id).where(DeviceKey.key == key).limit(1)) is not None
+
+
+def apply(db: Session, service: Service, row: ChainEventRow, body: events.Body) -> bool:
+    """Apply an event of the registry. False if it is none that matters here."""
+    if not isinstance(body, events.KeyChanged):
+        return False
+    device = db.get(Device, body.device)
+    if device is None:
+        return False
+    db.add(KeyEventRow(
+        operator_id=device.operator_id, device=body.device, role=body.role, old_key=body.old_key, new_key=body.new_key,
+        last_frame=body.last_frame, head=body.head, time_s=row.time_s, block_number=row.block_number, transaction_hash=row.transaction_hash,
+    ))  # fmt: skip
+    db.flush()
+    if body.role == KeyRole.METER:
+        _meter_key(db, device, row, body)
+    _enrolled(db, service, device)
+    return True
+
+
+def _meter_key(db: Session, device: Device, row: ChainEventRow, body: events.KeyChanged) -> None:
+    known = {key.key: key for key in db.scalars(select(DeviceKey).where(DeviceKey.device == device.device))}
+    old = known.get(body.old_key)
+    if old is not None:
+        old.until_s, old.last_frame = row.time_s, body.last_frame
+    if any(body.new_key):
+        device.meter_key = body.new_key
+        if body.new_key not in known:
+            db.add(DeviceKey(operator_id=device.operator_id, device=device.device, key=body.new_key, from_s=row.time_s))
+    db.flush()
+
+
+def _enrolled(db: Session, service: Service, device: Device) -> None:
+    """Enrolled: both keys stand on the chain as they stand here."""
+    standing: dict[int, bytes] = {}
+    for event in db.scalars(select(KeyEventRow).where(KeyEventRow.device == device.device).order_by(KeyEventRow.id)):
+        standing[event.role] = event.new_key
+    ours = {int(KeyRole.METER): device.meter_key, int(KeyRole.CONTROL): control_key(service, device)}
+    if standing == ours:
+        device.enrolment = "enrolled"

@@ -1,0 +1,80 @@
+"""What every part of a running service shares: settings, keys, database, the deployment it works with, and who waits for news."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+from sqlalchemy import event
+from sqlalchemy.orm import Session
+
+from chain.calls import Calls
+from chain.deployment import Deployment
+from chain.deployment import load as load_deployment
+from chain.errors import DeploymentError
+from protocol.eip712 import Domain, control_domain, hex_bytes, money_domain
+from protocol.hashing import keccak
+
+from .db import Database
+from .errors import Misconfigured
+from .hub import Hub
+from .keys import ServiceKeys, load_keys
+from .settings import Settings
+
+_ACCESS_LABEL = b"wattproof access token"
+
+
+class Service:
+    """The composition root. One a process; every route and loop gets it."""
+
+    def __init__(self, settings: Settings, keys: ServiceKeys, db: Database, deployment: Deployment) -> None:
+        self.settings = settings
+        self.keys = keys
+        self.db = db
+        self.deployment = deployment
+        self.calls = Calls(deployment)
+        self.hub = Hub()
+        self.money: Domain = money_domain(deployment.chain_id, deployment.escrow)
+        self.control: Domain = control_domain(deployment.chain_id, deployment.registry)
+        self.caches: dict[str, Any] = {}
+        event.listen(db.session_class, "after_commit", self._committed)
+
+    @classmethod
+    def from_settings(cls, settings: Settings) -> Service:
+        """Load what the settings name. Raises `Misconfigured`."""
+        settings.path(settings.state_dir).mkdir(parents=True, exist_ok=True, mode=0o700)
+        keys = load_keys(settings)
+        try:
+            deployment = load_deployment(settings.path(settings.chain.deployment_file))
+        except DeploymentError as error:
+            raise Misconfigured(str(error), "chain.deployment_file") from None
+        return cls(settings, keys, Database(settings.database), deployment)
+
+    @staticmethod
+    def now_s() -> int:
+        """UTC seconds by this machine's clock."""
+        return int(time.time())
+
+    @property
+    def payee(self) -> bytes:
+        """The account that is paid: of the settings, else the payee key's."""
+        stated = self.settings.payee
+        return self.keys.payee.address if stated is None else hex_bytes(stated.lower(), 20, "payee")
+
+    def access_token(self, session: bytes) -> str:
+        """What opens a session's bill and bundle to its payer. A function of the service's key, so it is stored nowhere."""
+        return keccak(_ACCESS_LABEL + self.keys.service.secret + session).hex()
+
+    def after_commit(self, db: Session, action: Callable[[], None]) -> None:
+        """Do `action` once `db` has committed; never if it rolls back."""
+        db.info.setdefault("after_commit", []).append(action)
+
+    def wake(self, db: Session, device: bytes) -> None:
+        """Tell the agent's stream, once `db` has committed, that there is something for it."""
+        self.after_commit(db, lambda: self.hub.wake(device))
+
+    @staticmethod
+    def _committed(db: Session) -> None:
+        for action in db.info.pop("after_commit", []):
+            action()

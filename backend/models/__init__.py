@@ -1,0 +1,17 @@
+"""The tables, one module a noun."""
+
+from .base import HOUSE, Base
+from .chain import AnchorLinkRow, AttemptRow, ChainEventRow, ChainHaltRow, ClaimRow, IntentRow, KeyEventRow, KnownBlock
+from .evidence import ConflictRow, Epoch, FrameRow, Incarnation, OcmfText, ReceiptRow
+from .house import Alarm, Delivery, Fact, IdempotencyKey, Lease, Operator
+from .money import Account, Transfer
+from .points import Device, DeviceKey, HandOverRow, Point, Reading, TariffRow, Voucher
+from .sessions import SessionFrame, SessionRow, SessionStep, SignedAmount, SignedRequest
+from .supply import AgentMessage, Command, Confirmation, HelloNonce
+
+__all__ = [
+    "HOUSE", "Account", "AgentMessage", "Alarm", "AnchorLinkRow", "AttemptRow", "Base", "ChainEventRow", "ChainHaltRow", "ClaimRow",
+    "Command", "Confirmation", "ConflictRow", "Delivery", "Device", "DeviceKey", "Epoch", "Fact", "FrameRow", "HandOverRow", "HelloNonce",
+    "IdempotencyKey", "Incarnation", "IntentRow", "KeyEventRow", "KnownBlock", "Lease", "OcmfText", "Operator", "Point", "Reading",
+    "ReceiptRow", "SessionFrame", "SessionRow", "SessionStep", "SignedAmount", "SignedRequest", "TariffRow", "Transfer", "Voucher",
+]  # fmt: skip

@@ -1,0 +1,73 @@
+"""A session's whole life against a real chain: from the point's enrolment to the bundle, with the books balanced at the end."""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+
+from protocol.bundle import decode_bundle
+from protocol.control import Cause, SupplyState
+from protocol.evidence import Reason
+from tests.service.bench_agent import BenchAgent
+from tests.service.world import World, eventually
+
+LOCK_MICRO = 2_000
+
+
+def test_from_enrolment_to_settlement(world: World) -> None:
+    agent = BenchAgent(world)
+    point_id = agent.enrol()
+    agent.vouch()
+    agent.connect()
+    before = world.client.free_micro(world.payer.address)
+    session = world.payer.open(world.payer.quote(point_id, LOCK_MICRO), LOCK_MICRO)
+    session.reaches("running")
+    agent.send(agent.frame(agent.record(Reason.START)))
+    spent = 0
+    while spent < LOCK_MICRO:
+        time.sleep(1)
+        agent.clock = max(agent.clock, int(time.time()) - 1)
+        agent.send(agent.frame(agent.record(rise=1_000, power=3_600_000)))
+        assert agent.pricer is not None
+        spent = agent.pricer.total_micro
+        if spent < LOCK_MICRO:
+            assert session.view()["billMicro"] == spent
+    agent.supply = SupplyState.DISCONNECTED
+    agent.send(agent.frame(agent.record(Reason.STOP)))
+    agent.confirm(cause=Cause.CREDIT)
+    view = session.reaches("settled")
+    assert view["endCause"] == "CREDIT"
+    assert view["billMicro"] == spent
+    assert view["claimedMicro"] == LOCK_MICRO
+    assert view["tailMicro"] == spent - LOCK_MICRO
+    assert view["returnedMicro"] == 0
+    assert world.client.free_micro(world.payer.address) == before - LOCK_MICRO
+    assert world.client.free_micro(world.sender) >= LOCK_MICRO
+    eventually("the last frame is anchored", lambda: all(f.link is not None for f in bundle(world, session.path, session.token).frames))
+    proof = bundle(world, session.path, session.token)
+    assert len(proof.frames) == len(agent.frames)
+    assert proof.bill["totalMicro"] == spent
+    assert proof.charge is not None
+    assert proof.charge.value.amount_micro == LOCK_MICRO
+    eventually("enrolled on the chain", lambda: world.call("GET", f"/api/v1/points/{point_id}")["enrolment"] == "enrolled")
+    time.sleep(3)
+    assert alarms(world) == []
+    agent.close()
+
+
+def alarms(world: World) -> list[str]:
+    return [f"{a['kind']} {a['place']}: {a['detail']}" for a in world.call("GET", "/api/v1/alarms")["items"]]
+
+
+def bundle(world: World, path: str, token: str):  # type: ignore[no-untyped-def]
+    return decode_bundle(world.call("GET", path + "/bundle", token=token))
+
+
+def test_the_books_balance(world: World) -> None:
+    database = sqlite3.connect(f"file:{world.home / 'state' / 'service.db'}?mode=ro", uri=True)
+    debits, credits, pending_debits, pending_credits = database.execute(
+        "select sum(debits_posted), sum(credits_posted), sum(debits_pending), sum(credits_pending) from accounts"
+    ).fetchone()
+    database.close()
+    assert debits == credits > 0
+    assert pending_debits == pending_credits == 0
