@@ -8,12 +8,7 @@ from typing import Any
 
 import pytest
 
-from auditor.conflicts import conflict_problems
-from auditor.frames import CheckedFrame
-from auditor.log import walk
-from auditor.registers import register_problems
 from protocol import merkle
-from protocol.bundle import SessionFacts
 from protocol.eip712 import EVIDENCE, Domain, digest, from_json, hex_bytes, struct_hash, type_of
 from protocol.errors import BadSignature, Malformed, ProtocolError
 from protocol.evidence import HandOver, Record, anchor_link, epoch_tree
@@ -21,7 +16,7 @@ from protocol.keys import check_signature, recover_address
 from protocol.money import Terms
 from protocol.pricing import price
 from protocol.tariff import Tariff
-from protocol.wire import SignedFrame, check_frame, decode_frame, frame_document
+from protocol.wire import check_frame, decode_frame, frame_document
 from tests.vectors import generate, structs
 from tests.vectors.random_sessions import answer_of, reference_bill
 
@@ -99,30 +94,6 @@ def test_frame(vector: dict[str, Any]) -> None:
                 check_frame(signed, key)
         else:
             check_frame(signed, key)
-
-
-def _checked(position: int, signed: SignedFrame) -> CheckedFrame:
-    return CheckedFrame(position, signed.frame, signed.digest, 0, None, signed.records)
-
-
-def _facts(vector: dict[str, Any], records: list[Record]) -> SessionFacts:
-    zero, no = bytes(32), bytes(20)
-    terms = Terms(no, no, no, zero, True, no, zero, zero, 0, 0, 0, 0, 0, 0, 0, 0, zero)
-    modulus, device = vector["registerModulusMilliwattHours"], records[0].device
-    return SessionFacts(
-        zero, terms, 1, no, no, no, 0, 0, None, device, 1, 3_000, modulus, no, no, records[0].sequence, records[-1].sequence
-    )  # fmt: skip
-
-
-@each("logs.json")
-def test_log(vector: dict[str, Any]) -> None:
-    frames = [_checked(i, decode_frame(frame)) for i, frame in enumerate(vector["frames"])]
-    conflicts = [_checked(i, decode_frame(frame)) for i, frame in enumerate(vector["conflicts"])]
-    log = walk(frames)
-    facts = _facts(vector, log.records())
-    problems = [*log.problems, *conflict_problems(facts, log, conflicts, [])[0], *register_problems(facts, log.records(), [])]
-    assert sorted({problem.check for problem in problems}) == vector["problems"], problems
-    assert bool(log.rolled_back) == vector["rolledBack"]
 
 
 @each("epochs.json")
