@@ -11,7 +11,8 @@ from starlette.concurrency import run_in_threadpool
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from . import metrics
-from .api import agents, frames, health, operators, payers, problems
+from .api import accounts, acting, agents, events, exports, frames, health, operators, payers, problems, reports
+from .console.app import build_console
 from .context import Service
 from .migrate import migrate, seed_operators
 
@@ -29,15 +30,16 @@ def build(service: Service, *, with_loops: bool = True) -> FastAPI:
         await run_in_threadpool(_stop, service)
 
     app = FastAPI(
-        title="Wattproof", version="1", lifespan=lifespan, max_body_size=MAX_BODY_BYTES, docs_url="/api/v1/docs", redoc_url=None,
+        title="Wattproof", version="1", lifespan=lifespan, max_body_size=MAX_BODY_BYTES, docs_url=None, redoc_url=None,
         openapi_url="/api/v1/openapi.json",
         description="Prepaid electricity whose every watt-hour can be proven. Formats and signatures: docs/walls.md.",
     )  # fmt: skip
     app.state.service = service
     problems.install(app)
     app.add_middleware(_Measure)
-    for router in (frames.router, agents.router, payers.router, operators.router, health.router):
-        app.include_router(router)
+    for module in (frames, agents, payers, operators, acting, reports, events, exports, accounts, health):
+        app.include_router(module.router)
+    app.mount("/console", build_console(service))
     return app
 
 

@@ -96,6 +96,7 @@ class Settings(BaseSettings):
 
     base: Path = Field(default=Path(), exclude=True)
     listen: str = Field(default="127.0.0.1:8400", pattern=r"^[^\s]+:\d{1,5}$", description="loopback unless you say otherwise")
+    public_url: str = Field(default="", pattern=r"^(https?://[^/\s]+)?$", description="how browsers reach the console; empty: by `listen`")
     database_url: str = Field(default="", description="empty: SQLite in state_dir; postgresql+psycopg://… for several processes")
     state_dir: Path = Path("state")
     operator_name: str = Field(default="operator", min_length=1, max_length=100)

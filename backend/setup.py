@@ -11,6 +11,7 @@ from .keyring import create_key, write_private
 _SETTINGS = """\
 # Settings of the Wattproof service. Paths are relative to this file; secrets are in files of their own (0600).
 listen = "127.0.0.1:8400"          # loopback; put a TLS proxy in front before you open it to others
+public_url = ""                    # https://power.example: how browsers reach the console, if not under `listen`
 database_url = ""                  # empty: SQLite in state_dir; or postgresql+psycopg://user@host/name for several processes
 state_dir = "state"
 operator_name = "operator"

@@ -4,26 +4,20 @@ from __future__ import annotations
 
 import hmac
 from collections.abc import Iterator
-from typing import Annotated, NamedTuple
+from typing import Annotated
 
 from fastapi import Depends, Header, Request
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from ..accounts.depends import bearer_of, find_caller, get_service
+from ..accounts.roles import Permission
 from ..context import Service
-from ..errors import Forbidden, Unauthorized
+from ..errors import NotFound
 from ..hello import check_hello
 from ..hexes import id_in_path
-from ..keyring import read_secret
-from ..models import Device
+from ..models import Device, SessionRow
 from ..points import get_device
-
-FIRST_OPERATOR = 1
-
-
-def get_service(request: Request) -> Service:
-    service: Service = request.app.state.service
-    return service
-
 
 TheService = Annotated[Service, Depends(get_service)]
 
@@ -50,55 +44,36 @@ async def raw_body(request: Request) -> bytes:
 RawBody = Annotated[bytes, Depends(raw_body)]
 
 
-class Caller(NamedTuple):
-    """A proven operator. (Accounts and roles extend this in one place.)"""
-
-    operator_id: int
-    name: str
-
-
-def require_operator(service: TheService, authorization: Annotated[str | None, Header()] = None) -> Caller:
-    """The holder of the operator token. Raises `Unauthorized`."""
-    if not is_operator(service, authorization):
-        raise Unauthorized("this call takes `Authorization: Bearer <operator token>`", "Authorization")
-    return Caller(FIRST_OPERATOR, service.settings.operator_name)
+def require_reader(
+    session: str, request: Request, service: TheService, authorization: Annotated[str | None, Header(include_in_schema=False)] = None
+) -> bytes:
+    """Whoever may read how a session stands: its payer by the access token, or a caller of its operator. Returns the session's id."""
+    return _session_reader(session, request, service, authorization, Permission.READ)
 
 
-def is_operator(service: Service, authorization: str | None) -> bool:
-    token = _bearer(authorization)
-    if token is None:
-        return False
-    known = service.caches.get("operator_token")
-    if known is None:
-        known = read_secret(service.settings.path(service.settings.keys.operator_token_file), "keys.operator_token_file")
-        service.caches["operator_token"] = known
-    return hmac.compare_digest(token.encode(), str(known).encode())
-
-
-OperatorCaller = Annotated[Caller, Depends(require_operator)]
-
-
-def require_reader(session: str, service: TheService, authorization: Annotated[str | None, Header()] = None) -> bytes:
-    """Whoever may read a session: its payer by the access token, or the operator. Returns the session's id."""
-    session_id = id_in_path(session, "session")
-    if is_operator(service, authorization):
-        return session_id
-    token = _bearer(authorization)
-    if token is None:
-        raise Unauthorized(
-            "reading a session takes `Authorization: Bearer <accessToken of the quote>` or the operator's token", "Authorization"
-        )
-    if not hmac.compare_digest(token.encode(), service.access_token(session_id).encode()):
-        raise Forbidden("this token does not open this session", "Authorization")
-    return session_id
+def require_bill_reader(
+    session: str, request: Request, service: TheService, authorization: Annotated[str | None, Header(include_in_schema=False)] = None
+) -> bytes:
+    """Whoever may see a session's bill and evidence: its payer, or a caller of its operator who may audit."""
+    return _session_reader(session, request, service, authorization, Permission.AUDIT)
 
 
 SessionReader = Annotated[bytes, Depends(require_reader)]
+BillReader = Annotated[bytes, Depends(require_bill_reader)]
 
 
-def _bearer(authorization: str | None) -> str | None:
-    scheme, _, token = (authorization or "").partition(" ")
-    return token.strip() if scheme.lower() == "bearer" and token else None
+def _session_reader(session: str, request: Request, service: Service, authorization: str | None, permission: Permission) -> bytes:
+    session_id = id_in_path(session, "session")
+    token = bearer_of(authorization)
+    if token is not None and hmac.compare_digest(token.encode(), service.access_token(session_id).encode()):
+        return session_id
+    caller = find_caller(request, service, authorization)
+    caller.require(permission)
+    with service.db.reading() as db:
+        known = db.scalar(select(SessionRow.operator_id).where(SessionRow.session == session_id))
+    if known != caller.operator_id:
+        raise NotFound("there is no such session here", "session")
+    return session_id
 
 
 def require_agent(

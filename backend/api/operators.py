@@ -12,12 +12,11 @@ from protocol.evidence import HandOver
 from protocol.tariff import Tariff
 
 from .. import jsons
-from ..alarms import open_alarms
+from ..accounts.depends import Actor, Reader
 from ..enrol import enrol
 from ..errors import BadRequest, NotFound
 from ..hexes import address_in, hash_in, id_in_path, signature_in, to_hex
-from ..models import HOUSE, HandOverRow
-from ..notify import alarm_view
+from ..models import HandOverRow
 from ..points import NewPoint, create_point, get_device, get_point, list_points, put_tariff
 from ..policies import parse_policy
 from ..rating import advance
@@ -25,7 +24,7 @@ from ..sessions import end, get_session, list_sessions, live_session
 from ..states import State
 from ..views import point_view, session_view
 from .bodies import NewPointBody, TariffBody
-from .depends import Db, OperatorCaller, ReadDb, TheService
+from .depends import Db, ReadDb, TheService
 
 router = APIRouter(prefix="/api/v1", tags=["operators"])
 Limit = Annotated[int, Query(ge=1, le=200)]
@@ -44,14 +43,14 @@ def get_service_facts(service: TheService) -> dict[str, Any]:
 
 
 @router.post("/tariffs")
-def post_tariff(body: TariffBody, caller: OperatorCaller, service: TheService, db: Db) -> dict[str, Any]:
+def post_tariff(body: TariffBody, caller: Actor, service: TheService, db: Db) -> dict[str, Any]:
     """Keep a tariff document. The same again is a success: it is named by its hash."""
     tariff: Tariff = put_tariff(db, service, caller.operator_id, body.document)
     return {"tariffHash": to_hex(tariff.hash)}
 
 
 @router.post("/points")
-def post_point(body: NewPointBody, caller: OperatorCaller, service: TheService, db: Db) -> dict[str, Any]:
+def post_point(body: NewPointBody, caller: Actor, service: TheService, db: Db) -> dict[str, Any]:
     """Enrol a point; with a binding of the meter key also on the chain. The same again is a success."""
     modulus = 10**body.registerDigits * body.stepMilliwattHours
     if modulus > 2**53 - 1:
@@ -71,20 +70,20 @@ def post_point(body: NewPointBody, caller: OperatorCaller, service: TheService, 
 
 
 @router.get("/points")
-def get_points(caller: OperatorCaller, service: TheService, db: ReadDb, limit: Limit = 50, after: str = "") -> dict[str, Any]:
+def get_points(caller: Reader, service: TheService, db: ReadDb, limit: Limit = 50, after: str = "") -> dict[str, Any]:
     """A page of points."""
     points = list_points(db, caller.operator_id, after, limit)
     return {"items": [point_view(db, service, p) for p in points], "next": points[-1].id if len(points) == limit else None}
 
 
 @router.get("/points/{point_id}")
-def get_one_point(point_id: str, caller: OperatorCaller, service: TheService, db: ReadDb) -> dict[str, Any]:
+def get_one_point(point_id: str, caller: Reader, service: TheService, db: ReadDb) -> dict[str, Any]:
     return point_view(db, service, get_point(db, point_id, caller.operator_id))
 
 
 @router.get("/sessions")
 def get_sessions(
-    caller: OperatorCaller, service: TheService, db: ReadDb, limit: Limit = 50, after: str = "", state: State | None = None
+    caller: Reader, service: TheService, db: ReadDb, limit: Limit = 50, after: str = "", state: State | None = None
 ) -> dict[str, Any]:  # fmt: skip
     """A page of sessions, by id."""
     cursor = id_in_path(after, "after") if after else b""
@@ -93,22 +92,15 @@ def get_sessions(
 
 
 @router.post("/sessions/{session}/end")
-def post_end(session: str, caller: OperatorCaller, service: TheService, db: Db) -> dict[str, Any]:
+def post_end(session: str, caller: Actor, service: TheService, db: Db) -> dict[str, Any]:
     """The operator ends a session: supply goes off, the rest of the money goes back."""
     row = get_session(db, id_in_path(session, "session"), caller.operator_id, lock=True)
     end(db, service, row, Cause.OPERATOR, f"{caller.name} ended it")
     return session_view(db, service, row)
 
 
-@router.get("/alarms")
-def get_alarms(caller: OperatorCaller, db: ReadDb) -> dict[str, Any]:
-    """Open alarms, the installation's own among them."""
-    alarms = [alarm for alarm in open_alarms(db) if alarm.operator_id in (HOUSE, caller.operator_id)]
-    return {"items": [alarm_view(alarm) for alarm in alarms], "next": None}
-
-
 @router.post("/hand-overs/{hand_over_id}/approve")
-def post_approval(hand_over_id: int, caller: OperatorCaller, service: TheService, db: Db) -> dict[str, Any]:
+def post_approval(hand_over_id: int, caller: Actor, service: TheService, db: Db) -> dict[str, Any]:
     """Approve a meter swap: the operator's key signs it, and pricing goes on from the new meter's register."""
     row = db.get(HandOverRow, hand_over_id)
     if row is None or row.operator_id != caller.operator_id:
@@ -124,7 +116,7 @@ def post_approval(hand_over_id: int, caller: OperatorCaller, service: TheService
 
 
 @router.post("/points/{point_id}/enabled/{enabled}")
-def post_enabled(point_id: str, enabled: bool, caller: OperatorCaller, service: TheService, db: Db) -> dict[str, Any]:
+def post_enabled(point_id: str, enabled: bool, caller: Actor, service: TheService, db: Db) -> dict[str, Any]:
     """Take a point out of service, or back. A running session goes on."""
     point = get_point(db, point_id, caller.operator_id)
     point.enabled = enabled

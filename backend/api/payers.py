@@ -18,7 +18,7 @@ from ..sessions import get_session
 from ..states import State
 from ..views import quote_view, session_view
 from .bodies import OpenBody, PaymentBody, QuoteBody, StopBody, TopUpBody
-from .depends import Db, ReadDb, SessionReader, TheService
+from .depends import BillReader, Db, ReadDb, SessionReader, TheService
 from .idempotency import Once
 
 router = APIRouter(prefix="/api/v1", tags=["payers"])
@@ -84,7 +84,7 @@ def get_one_session(session: SessionReader, service: TheService, db: ReadDb) -> 
 
 
 @router.get("/sessions/{session}/bill")
-def get_bill(session: SessionReader, service: TheService, db: ReadDb) -> dict[str, Any]:
+def get_bill(session: BillReader, service: TheService, db: ReadDb) -> dict[str, Any]:
     """The bill so far: every line with component, quantity, price, first and last record."""
     row = get_session(db, session)
     if row.first_frame_id is None:
@@ -93,7 +93,7 @@ def get_bill(session: SessionReader, service: TheService, db: ReadDb) -> dict[st
 
 
 @router.get("/sessions/{session}/bundle")
-def get_bundle(session: SessionReader, service: TheService, db: ReadDb) -> Response:
+def get_bundle(session: BillReader, service: TheService, db: ReadDb) -> Response:
     """The proof bundle: a gzip file that `python -m auditor verify` checks offline."""
     packed = bundles.export(db, service, get_session(db, session))
     name = f"wattproof-{session.hex()[:16]}.bundle.gz"

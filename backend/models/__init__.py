@@ -1,5 +1,6 @@
 """The tables, one module a noun."""
 
+from .accounts import Act, AlarmNote, ApiToken, Login, LogInAttempt, SignInText, User
 from .base import HOUSE, Base
 from .chain import AnchorLinkRow, AttemptRow, ChainEventRow, ChainHaltRow, ClaimRow, IntentRow, KeyEventRow, KnownBlock
 from .evidence import ConflictRow, Epoch, FrameRow, Incarnation, OcmfText, ReceiptRow
@@ -10,8 +11,9 @@ from .sessions import SessionFrame, SessionRow, SessionStep, SignedAmount, Signe
 from .supply import AgentMessage, Command, Confirmation, HelloNonce
 
 __all__ = [
-    "HOUSE", "Account", "AgentMessage", "Alarm", "AnchorLinkRow", "AttemptRow", "Base", "ChainEventRow", "ChainHaltRow", "ClaimRow",
-    "Command", "Confirmation", "ConflictRow", "Delivery", "Device", "DeviceKey", "Epoch", "Fact", "FrameRow", "HandOverRow", "HelloNonce",
-    "IdempotencyKey", "Incarnation", "IntentRow", "KeyEventRow", "KnownBlock", "Lease", "OcmfText", "Operator", "Point", "Reading",
-    "ReceiptRow", "SessionFrame", "SessionRow", "SessionStep", "SignedAmount", "SignedRequest", "TariffRow", "Transfer", "Voucher",
+    "HOUSE", "Account", "Act", "AgentMessage", "Alarm", "AlarmNote", "AnchorLinkRow", "ApiToken", "AttemptRow", "Base", "ChainEventRow",
+    "ChainHaltRow", "ClaimRow", "Command", "Confirmation", "ConflictRow", "Delivery", "Device", "DeviceKey", "Epoch", "Fact", "FrameRow",
+    "HandOverRow", "HelloNonce", "IdempotencyKey", "Incarnation", "IntentRow", "KeyEventRow", "KnownBlock", "Lease", "LogInAttempt",
+    "Login", "OcmfText", "Operator", "Point", "Reading", "ReceiptRow", "SessionFrame", "SessionRow", "SessionStep", "SignInText",
+    "SignedAmount", "SignedRequest", "TariffRow", "Transfer", "User", "Voucher",
 ]  # fmt: skip

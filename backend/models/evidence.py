@@ -28,7 +28,10 @@ class FrameRow(Owned, Base):
     anchor_by_s: Mapped[int] = mapped_column(Big)
     flagged: Mapped[str] = mapped_column(String(100), default="")  # rolled-back, quarantined …, in words
     epoch_id: Mapped[int | None] = mapped_column(ForeignKey("epochs.id"), index=True)
-    __table_args__ = (UniqueConstraint("device", "incarnation", "first_sequence"), Index("ix_frames_device_end_s", "device", "end_s"))
+    __table_args__ = (
+        UniqueConstraint("device", "incarnation", "first_sequence"), Index("ix_frames_device_end_s", "device", "end_s"),
+        Index("ix_frames_operator_id_epoch_id", "operator_id", "epoch_id"),
+    )  # fmt: skip
 
 
 class Incarnation(Owned, Base):

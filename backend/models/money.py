@@ -44,4 +44,5 @@ class Transfer(Owned, Base):
         CheckConstraint("amount_micro > 0", name="amount_positive"),
         CheckConstraint("debit_account_id <> credit_account_id", name="two_accounts"),
         Index("ix_transfers_operator_id_reference", "operator_id", "reference"),
+        Index("ix_transfers_operator_id_at_s_id", "operator_id", "at_s", "id"),
     )

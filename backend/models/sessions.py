@@ -66,6 +66,7 @@ class SessionRow(Owned, Base):
     __table_args__ = (
         Index("uq_sessions_live_point", "point_id", unique=True, sqlite_where=text(LIVE), postgresql_where=text(LIVE)),
         Index("ix_sessions_operator_id_state", "operator_id", "state"),
+        Index("ix_sessions_operator_id_quoted_at_s_session", "operator_id", "quoted_at_s", "session"),
         Index("ix_sessions_device_channel", "device", "channel"),
     )
 

@@ -42,7 +42,7 @@ class Command(Owned, Base):
     confirmed_at_s: Mapped[int | None] = mapped_column(Big)
     __table_args__ = (
         UniqueConstraint("device", "control_generation", "number"), Index("ix_commands_state_retry_at_s", "state", "retry_at_s"),
-        Index("ix_commands_session", "session"),
+        Index("ix_commands_session", "session"), Index("ix_commands_device_channel_id", "device", "channel", "id"),
     )  # fmt: skip
 
 
@@ -61,6 +61,7 @@ class Confirmation(Owned, Base):
     digest: Mapped[bytes] = mapped_column(Hash, unique=True)
     signature: Mapped[bytes] = mapped_column(Signature)
     received_at_s: Mapped[int] = mapped_column(Big)
+    __table_args__ = (Index("ix_confirmations_device_channel_id", "device", "channel", "id"),)
 
 
 class HelloNonce(Owned, Base):

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backend.console import words
-from backend.console.csv_text import csv_lines, guarded
+from backend.reports import words
+from backend.reports.csv_text import csv_lines, guarded
 
 VENDOR = Path(__file__).parents[2] / "backend" / "console" / "static" / "vendor"
 
