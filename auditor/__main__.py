@@ -8,11 +8,11 @@ from typing import Annotated
 
 import typer
 
-from .commands import audit, read_file, trust_from
+from .commands import RpcUrl, audit, read_file, run_sync, trust_from
 
 EXIT_CODES = """
 Exit codes: 0 nothing failed · 2 wrong use · 10 form · 11 records · 12 completeness · 13 anchoring · 14 keys · 15 bill · 16 money ·
-17 attached · 18 chain · 70 a fault of this program. Where several kinds failed, the lowest.
+17 attached · 18 chain · 69 the node cannot be asked · 70 a fault of this program. Where several kinds failed, the lowest.
 """
 
 app = typer.Typer(
@@ -41,6 +41,48 @@ def verify(
     from .verify import verify as check  # after the arguments are known to be right: --help stays quick
 
     audit(lambda: check(read_file(bundle), trust_from(trust, head or []), subject=str(bundle)), as_json)
+
+
+@app.command(name="verify-meter")
+def verify_meter(
+    files: Annotated[list[Path], typer.Argument(help="Bundles of one device, and files of its bare frames.")],
+    trust: Trusted = None,
+    head: Heads = None,
+    as_json: AsJson = False,
+) -> None:
+    """Check several files of one device as one history: gaps, conflicting frames, registers, records billed twice. Offline."""
+    from .period import verify_period
+
+    audit(lambda: verify_period([(str(path), read_file(path)) for path in files], trust_from(trust, head or [])), as_json)
+
+
+@app.command(name="compare-chain")
+def compare_chain(
+    bundle: Annotated[Path, typer.Argument(help="Proof bundle of one bill.")],
+    rpc: RpcUrl,
+    finality_depth: Annotated[
+        int | None, typer.Option(min=0, help="Blocks below the head that count as final; default: ask the node.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Check a proof bundle against your own node: epochs, keys, claims, lock, and the contracts' code."""
+    from .compare import compare
+
+    audit(lambda: compare(read_file(bundle), rpc, subject=str(bundle), finality_depth=finality_depth), as_json)
+
+
+@app.command()
+def sync(
+    links: Annotated[Path, typer.Argument(metavar="LINKS", help="File to bring up to date; made with --deployment if it is not there.")],
+    rpc: RpcUrl,
+    deployment: Annotated[Path | None, typer.Option(help="Deployment file, for a new LINKS.")] = None,
+    finality_depth: Annotated[
+        int | None, typer.Option(min=0, help="Blocks below the head that count as final; default: ask the node.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Keep all links of a chain from your own node, each recomputed, in an append-only file for `verify --trust`."""
+    run_sync(links, rpc, deployment, finality_depth, as_json)
 
 
 if __name__ == "__main__":

@@ -5,9 +5,10 @@ from __future__ import annotations
 import io
 import json
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import NoReturn
+from typing import Annotated, NoReturn
 
 import typer
 
@@ -15,10 +16,12 @@ from protocol.eip712 import hex_bytes
 from protocol.errors import Malformed
 from protocol.packed import MAX_PACKED_BYTES
 
-from .report import Report
+from .report import Kind, Report
 from .trust import Trust, trust_heads
 
-WRONG_USE, OUR_FAULT = 2, 70  # the latter: EX_SOFTWARE of sysexits.h
+WRONG_USE, NO_NODE, OUR_FAULT = 2, 69, 70  # the latter two as in sysexits.h: EX_UNAVAILABLE, EX_SOFTWARE
+
+RpcUrl = Annotated[str, typer.Option("--rpc", metavar="URL", help="JSON-RPC endpoint of your own node.")]
 
 
 class Unusable(Exception):
@@ -54,24 +57,73 @@ def fail(message: str, code: int) -> NoReturn:
     raise typer.Exit(code)
 
 
-def audit(make: Callable[[], Report], as_json: bool) -> None:
-    """Run an audit, show its report, and exit with its code."""
+@contextmanager
+def _sentences() -> Iterator[None]:
+    """Whatever goes wrong inside becomes one sentence and an exit code."""
     try:
-        report = make()
+        yield
+    except typer.Exit:
+        raise
     except Unusable as error:
         fail(str(error), WRONG_USE)
     except MemoryError:
         fail("not enough memory for this file", OUR_FAULT)
     except Exception as error:  # the last net: whatever the bytes, a person gets a sentence
+        if is_chain_error(error):
+            fail(str(error), NO_NODE)
         fail(f"a fault of this program, please report it with the file: {type(error).__name__}: {error}", OUR_FAULT)
+
+
+def is_chain_error(error: Exception) -> bool:
+    """Whether the node is to blame. (Its module is loaded only where a node was asked.)"""
+    module = sys.modules.get("chain.errors")
+    return module is not None and isinstance(error, module.ChainError)
+
+
+def audit(make: Callable[[], Report], as_json: bool) -> None:
+    """Run an audit, show its report, and exit with its code."""
+    with _sentences():
+        report = make()
+        _plain_output()
+        if as_json:
+            sys.stdout.write(json.dumps(report.document(), indent=1) + "\n")
+        else:
+            from rich.console import Console
+
+            from .show import show
+
+            show(report, Console(soft_wrap=False))
+        raise typer.Exit(report.exit_code)
+
+
+def _plain_output() -> None:
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")  # a terminal that knows no ✔ still gets its report
-    if as_json:
-        sys.stdout.write(json.dumps(report.document(), indent=1) + "\n")
-    else:
-        from rich.console import Console
 
-        from .show import show
 
-        show(report, Console(soft_wrap=False))
-    raise typer.Exit(report.exit_code)
+def run_sync(links: Path, url: str, deployment_file: Path | None, finality_depth: int | None, as_json: bool) -> None:
+    """`sync`: make the file if need be, bring it up to date, say what was found."""
+    with _sentences():
+        from chain.client import ChainClient
+        from chain.deployment import load
+        from chain.errors import DeploymentError
+
+        from .links_file import read_links
+        from .sync import Rewound, Withheld, deployment_of, start_file, sync
+
+        try:
+            if not links.exists():
+                if deployment_file is None:
+                    raise Unusable(f"{links}: is not there; name a --deployment file to begin one")
+                start_file(links, load(deployment_file))
+            deployment = deployment_of(read_links(links).header)
+            with ChainClient(url, deployment, finality_depth=finality_depth) as client:
+                done = sync(links, client, lambda text: typer.echo(text, err=True))
+        except (Malformed, DeploymentError, OSError) as error:
+            raise Unusable(str(error)) from None
+        except (Rewound, Withheld) as error:
+            fail(str(error), int(Kind.CHAIN))
+        if as_json:
+            sys.stdout.write(json.dumps(done._asdict()) + "\n")
+        else:
+            typer.echo(f"{links}: {done.links} new links, {done.key_events} new key events, through block {done.through}")

@@ -59,8 +59,8 @@ def _covered(receipt: Receipt, log: Log) -> tuple[list[CheckedFrame], Problem | 
     return covered, Problem("receipts", name, f"the service acknowledged frame {short(receipt.frame)}, which is not in the file")
 
 
-def receipt_problems(bundle: Bundle, log: Log, anchors: Anchors) -> tuple[list[Problem], str]:
-    """Broken promises; and why, if not all can be judged."""
+def receipt_problems(bundle: Bundle, log: Log, anchors: Anchors, confirmed: Sequence[ChainHalt]) -> tuple[list[Problem], str]:
+    """Broken promises; and why, if not all can be judged. `confirmed`: halts that a node confirmed."""
     problems: list[Problem] = []
     doubt = "" if bundle.receipts else "the file has no receipts"
     for signed in bundle.receipts:
@@ -72,9 +72,10 @@ def receipt_problems(bundle: Bundle, log: Log, anchors: Anchors) -> tuple[list[P
         if bad or misfit:
             continue
         late_s = excused_until(receipt.anchor_by_s, receipt.received_at_s, bundle.chain_halts)
+        sure_s = excused_until(receipt.anchor_by_s, receipt.received_at_s, confirmed)
         for frame in covered:
             link = None if frame.link is None or frame.link >= len(anchors.links) else anchors.links[frame.link]
-            if link is not None and link.time_s <= receipt.anchor_by_s:
+            if link is not None and link.time_s <= sure_s:
                 continue
             if link is None and anchors.newest_s <= late_s:
                 doubt = doubt or f"{frame.name} is not anchored; it was promised by {late_s} s, the newest link is of {anchors.newest_s} s"

@@ -74,7 +74,30 @@ CHECKS: dict[str, Known] = {
     "erasures": Known(Kind.ATTACHED, "what is hidden is hidden by a stated rule"),
     "chain-facts": Known(Kind.CHAIN, "what only the chain can tell: lock, opening, claims, credit notes, rating, operator"),
 }
-"""In the order in which a report shows them."""
+"""What `verify` reports, in the order in which it shows them."""
+
+CHAIN_CHECKS: dict[str, Known] = {
+    "chain-code": Known(Kind.CHAIN, "the contracts are the ones this program knows"),
+    "chain-links": Known(Kind.CHAIN, "the chain has the epochs"),
+    "chain-keys": Known(Kind.CHAIN, "the registry has the keys"),
+    "chain-money": Known(Kind.CHAIN, "lock, opening, claims and credit notes are as the escrow has them"),
+    "chain-device": Known(Kind.CHAIN, "operator and rating are as the registry has them"),
+    "chain-halts": Known(Kind.CHAIN, "the chain stood still where the file says so"),
+}
+"""What `compare-chain` reports in place of `chain-facts`."""
+
+PERIOD_CHECKS: dict[str, Known] = {
+    "files": Known(Kind.FORM, "each file passes by itself"),
+    "period-device": Known(Kind.FORM, "all files are of one device"),
+    "period-sequence": Known(Kind.COMPLETENESS, "no record is missing between the files"),
+    "period-chain": Known(Kind.COMPLETENESS, "each frame names the one before it"),
+    "period-equivocation": Known(Kind.COMPLETENESS, "no place has two frames"),
+    "period-registers": Known(Kind.COMPLETENESS, "registers go on from file to file"),
+    "period-bills": Known(Kind.BILL, "no record is billed twice"),
+}
+"""What `verify-meter` reports."""
+
+_ALL = {**CHECKS, **CHAIN_CHECKS, **PERIOD_CHECKS}
 
 
 class Problem(NamedTuple):
@@ -135,7 +158,7 @@ class Report(NamedTuple):
 
 def known_check(name: str) -> Known:
     """The family and title of a check."""
-    return CHECKS[name]
+    return _ALL[name]
 
 
 def judge(name: str, problems: Iterable[Problem], passed: str, *, unchecked: str = "", erased: str = "") -> Check:
@@ -153,8 +176,8 @@ def judge(name: str, problems: Iterable[Problem], passed: str, *, unchecked: str
 
 
 def in_order(checks: Sequence[Check]) -> tuple[Check, ...]:
-    """The checks in the order of `CHECKS`."""
-    order = {name: i for i, name in enumerate(CHECKS)}
+    """The checks in the order above."""
+    order = {name: i for i, name in enumerate(_ALL)}
     return tuple(sorted(checks, key=lambda check: order[check.name]))
 
 

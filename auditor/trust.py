@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import NamedTuple
 
-from protocol.bundle import AnchorLink, KeyEvent
+from protocol.bundle import AnchorLink, ChainHalt, KeyEvent
 from protocol.evidence import anchor_link
 from protocol.hashing import ZERO32, keccak
 
@@ -25,6 +25,7 @@ class Trust(NamedTuple):
     anchor_log: bytes | None = None
     registry: bytes | None = None
     until_s: int = 0  # the file is complete up to this block time
+    halts: tuple[ChainHalt, ...] = ()  # confirmed by a node
 
     @property
     def nothing(self) -> bool:

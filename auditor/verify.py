@@ -10,7 +10,7 @@ import gc
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.metadata import version
-from typing import Any
+from typing import Any, NamedTuple
 
 from protocol.bundle import Bundle
 from protocol.errors import Malformed
@@ -25,7 +25,7 @@ CHAIN_FACTS = "as the file says; `compare-chain` asks your own node"
 
 
 @contextmanager
-def _no_collector() -> Iterator[None]:
+def no_collector() -> Iterator[None]:
     """Parsing makes millions of objects and no cycles; the collector would walk them again and again."""
     was_on = gc.isenabled()
     gc.disable()
@@ -36,20 +36,38 @@ def _no_collector() -> Iterator[None]:
             gc.enable()
 
 
+class Examined(NamedTuple):
+    """A bundle whose frames were judged one by one; `problems` is what was found doing that."""
+
+    bundle: Bundle
+    frames: list[CheckedFrame]
+    disputed: list[CheckedFrame]
+    problems: list[Problem]
+
+    @property
+    def keys(self) -> set[bytes]:
+        """Every meter key the device ever had, by the file's own word."""
+        return {span.key for span in device_keys.meter_spans(self.bundle.key_events)}
+
+
+def examine_file(raw: bytes, processes: int | None = None) -> Examined:
+    """A bundle with its frames examined. Raises `Malformed`."""
+    opened = open_bundle(raw)
+    with examination(opened.slices, processes) as chunks:
+        bundle = opened.head()  # while the frames are being examined
+        examined = list(chunks)
+    disputed, problems = _conflicts(bundle)
+    frames = [frame for chunk in examined for frame in chunk.frames]
+    return Examined(bundle, frames, disputed, problems + [problem for chunk in examined for problem in chunk.problems])
+
+
 def verify(raw: bytes, trust: Trust | None = None, *, subject: str = "bundle", processes: int | None = None) -> Report:
     """The report on the bytes of a bundle. Raises nothing, whatever the bytes; the same bytes give the same report."""
-    with _no_collector():
+    with no_collector():
         try:
-            opened = open_bundle(raw)
-            with examination(opened.slices, processes) as chunks:
-                bundle = opened.head()  # while the frames are being examined
-                examined = list(chunks)
-            disputed, problems = _conflicts(bundle)
+            return judge_bundle(subject, examine_file(raw, processes), trust or Trust())
         except Malformed as error:
             return unreadable(subject, error)
-        frames = [frame for chunk in examined for frame in chunk.frames]
-        problems += [problem for chunk in examined for problem in chunk.problems]
-        return _judge(subject, bundle, frames, disputed, problems, trust or Trust())
 
 
 def unreadable(subject: str, error: Malformed) -> Report:
@@ -71,24 +89,23 @@ def _conflicts(bundle: Bundle) -> tuple[list[CheckedFrame], list[Problem]]:
     return found, problems
 
 
-def _judge(
-    subject: str, bundle: Bundle, frames: list[CheckedFrame], disputed: list[CheckedFrame], problems: list[Problem], trust: Trust
-) -> Report:
+def judge_bundle(subject: str, examined: Examined, trust: Trust) -> Report:
+    """The report on an examined bundle."""
+    bundle, frames, disputed, problems = examined
     session = bundle.session
-    keys, roots = {span.key for span in device_keys.meter_spans(bundle.key_events)}, [link.root for link in bundle.links]
-    for frame in frames:
-        problems += belongs(frame, session.device, keys, roots)
+    roots = [link.root for link in bundle.links]
+    problems = [*problems, *(problem for frame in frames for problem in belongs(frame, session.device, examined.keys, roots))]
     walked = log.walk(frames)
     problems = [*problems, *walked.problems, *log.coverage(session, walked)]
     records = walked.records()
     hidden_problems, gone, hidden = attached.erasure_problems(bundle, walked)
     problems += hidden_problems + registers.register_problems(session, records, bundle.hand_overs)
-    conflict_problems, notes = conflicts.conflict_problems(session, walked, disputed, bundle.rulings, keys)
+    conflict_problems, notes = conflicts.conflict_problems(session, walked, disputed, bundle.rulings, examined.keys)
     problems += conflict_problems
 
     used = {frame.link for frame in frames if frame.link is not None}
     chain = anchors.look(session, bundle.links, used, trust)
-    promise_problems, promise_doubt = receipts.receipt_problems(bundle, walked, chain)
+    promise_problems, promise_doubt = receipts.receipt_problems(bundle, walked, chain, trust.halts)
     key_problems, waiting = device_keys.frame_key_problems(walked, chain, bundle.key_events)
     doubt = device_keys.history_doubt(bundle, trust)
     problems += [*chain.problems, *promise_problems, *key_problems, *device_keys.event_problems(bundle, trust)]
