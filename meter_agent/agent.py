@@ -103,7 +103,7 @@ class Agent:
             self._metering.point.disconnect()  # whatever broke: an agent that ends must not leave supply on
             raise
         finally:
-            self._stream.closing = True
+            self._stream.stop()
             self._sender.stop()
             self._sender.join(STOP_S)
             self._service.close()
@@ -214,6 +214,7 @@ class Agent:
                 case "looked":
                     self._looked(document)
                 case "connected":
+                    self._courier.hurry()
                     self._conductor.connected()
                 case "failed":
                     raise document

@@ -13,22 +13,23 @@ import threading
 from typing import Any
 
 import orjson
-import stamina
 import structlog
 
 from protocol.eip712 import hex_bytes
 from protocol.errors import Malformed
 
-from .clock import Clock
+from .backoff import Backoff
+from .clock import NANO, Clock
 from .errors import ServiceFault
 from .service import Service
 from .uplink import Sender
 from .worker import Inbox, Message, Worker
 
 EVENTS = frozenset(("grant", "command", "payment", "close", "head", "rotation"))
-RETRY_FIRST_S, RETRY_MOST_S = 0.2, 10.0
-STEADY_NS = 5_000_000_000
-"""A stream that lasted this long was a good one: the next attempt comes at once."""
+STEADY_NS = 30 * NANO
+"""A stream that lasted this long was a good one, and the pauses begin small again. One that opens and breaks sooner is a
+service in trouble: it must not be called on without end.
+"""
 
 logger = structlog.get_logger("wattproof.agent.stream")
 
@@ -36,46 +37,47 @@ logger = structlog.get_logger("wattproof.agent.stream")
 class Stream(Worker):
     """Keeps the stream open, reconnecting with growing pauses."""
 
-    def __init__(self, service: Service, inbox: Inbox, sender: Sender, clock: Clock) -> None:
+    def __init__(self, service: Service, inbox: Inbox, sender: Sender, clock: Clock, backoff: Backoff | None = None) -> None:
         super().__init__("stream", inbox)
         self._service, self._sender, self._clock = service, sender, clock
+        self._backoff = backoff or Backoff()
         self._broken_ns = clock.monotonic_ns()
+        self._closing = threading.Event()
         self.connected = False
-        self.closing = False
 
     def silent_s(self) -> float:
         """Seconds since the service was last heard; 0 while it is."""
         return 0.0 if self.connected else (self._clock.monotonic_ns() - self._broken_ns) / 1e9
 
+    def stop(self) -> None:
+        """Open no other stream."""
+        self._closing.set()
+
     def work(self) -> None:
-        while not self.closing:
-            for attempt in stamina.retry_context(
-                on=ServiceFault, attempts=None, timeout=None, wait_initial=RETRY_FIRST_S, wait_max=RETRY_MOST_S
-            ):
-                with attempt:
-                    self._listen()
+        while not self._closing.is_set():
+            try:
+                self._listen()
+            except ServiceFault as error:
+                if not self._closing.is_set():
+                    pause_s = self._backoff.next_s()
+                    logger.warning("stream broken", reason=str(error), next_attempt_in_s=round(pause_s, 1))
+                    self._closing.wait(pause_s)
 
     def _listen(self) -> None:
-        """One connection, until it breaks. Returns when it had been up, raises `ServiceFault` when it never was."""
-        up_ns = 0
-        try:
-            with self._service.stream() as events:
-                up_ns = self._clock.monotonic_ns()
-                self.connected = True
-                self.inbox.put(Message("connected"))
+        """One connection, until it breaks. Always raises `ServiceFault`."""
+        with self._service.stream() as events:
+            up_ns = self._clock.monotonic_ns()
+            self.connected = True
+            self.inbox.put(Message("connected"))
+            try:
                 for name, data in events:
                     self._take(name, data)
-            raise ServiceFault("the service closed the stream")
-        except ServiceFault as error:
-            if self.closing:
-                return
-            logger.warning("stream broken", reason=str(error))
-            if self._clock.monotonic_ns() - up_ns < STEADY_NS:
-                raise  # so that the pauses grow
-        finally:
-            if self.connected:
+            finally:
                 self._broken_ns = self._clock.monotonic_ns()
                 self.connected = False
+                if self._broken_ns - up_ns >= STEADY_NS:
+                    self._backoff.reset()
+        raise ServiceFault("the service closed the stream")
 
     def _take(self, name: str, data: str) -> None:
         try:
@@ -104,6 +106,7 @@ class Courier(Worker):
         self._service = service
         self._jobs: dict[str, tuple[str, dict[str, Any]]] = {}
         self._changed = threading.Condition()
+        self._heard = threading.Event()
 
     def post(self, key: str, name: str, document: dict[str, Any]) -> None:
         """Send `document` to `/agents/{device}/<name>`; replaces a waiting post with the same key."""
@@ -116,6 +119,10 @@ class Courier(Worker):
         with self._changed:
             self._jobs.pop(key, None)
 
+    def hurry(self) -> None:
+        """The service was just heard: try again now."""
+        self._heard.set()
+
     @property
     def busy(self) -> bool:
         """Whether something waits to be taken."""
@@ -123,28 +130,29 @@ class Courier(Worker):
             return bool(self._jobs)
 
     def work(self) -> None:
+        backoff = Backoff()
         while True:
-            for attempt in stamina.retry_context(
-                on=_can_pass, attempts=None, timeout=None, wait_initial=RETRY_FIRST_S, wait_max=RETRY_MOST_S
-            ):
-                with attempt:
-                    self._send_first()
+            self._heard.clear()
+            try:
+                self._send_first()
+                backoff.reset()
+            except ServiceFault as error:
+                pause_s = backoff.next_s()
+                logger.warning("not taken yet", reason=str(error), next_attempt_in_s=round(pause_s, 1))
+                self._heard.wait(pause_s)
 
     def _send_first(self) -> None:
+        """Post what waits longest. Raises `ServiceFault` if it may be taken later; what never will be is given up."""
         with self._changed:
             self._changed.wait_for(lambda: self._jobs)
             key, job = next(iter(self._jobs.items()))
         try:
             self._service.send(*job)
         except ServiceFault as error:
-            logger.warning("not taken", post=job[0], reason=str(error))
             if error.transient:
                 raise
+            logger.warning("never taken", post=job[0], reason=str(error))
         with self._changed:
             if self._jobs.get(key) == job:  # not replaced meanwhile
                 del self._jobs[key]
         self.inbox.put(Message("posted", {"key": key}))
-
-
-def _can_pass(error: Exception) -> bool:
-    return isinstance(error, ServiceFault) and error.transient

@@ -22,6 +22,7 @@ from protocol.hashing import ZERO32
 from protocol.keys import SIGNATURE_SIZE, check_signature
 from protocol.wire import decode_frame
 
+from .backoff import Backoff
 from .clock import Clock
 from .config import Config
 from .errors import DiskFull, LogDamaged, ServiceFault
@@ -33,7 +34,6 @@ from .worker import Inbox, Worker
 MAX_BATCH_FRAMES = 256
 MAX_BATCH_BYTES = 4 << 20
 """A request the service can check within its answer time, and memory to hold it."""
-RETRY_FIRST_S, RETRY_MOST_S = 0.5, 15.0
 
 logger = structlog.get_logger("wattproof.agent.uplink")
 
@@ -97,6 +97,7 @@ class Sender(Worker):
         self._have: bytes | None = None
         self._rewind = threading.Event()
         self._stop_asked = threading.Event()
+        self._hurry = threading.Event()
         self.online = True  # until a request fails
 
     def stop(self) -> None:
@@ -113,12 +114,14 @@ class Sender(Worker):
         self._wake()
 
     def _wake(self) -> None:
+        self._hurry.set()
         with self._journal.grown:
             self._journal.grown.notify_all()
 
     def work(self) -> None:
-        pause_s = RETRY_FIRST_S
+        backoff = Backoff()
         while not self._stop_asked.is_set():
+            self._hurry.clear()
             if self._rewind.is_set():
                 self._rewind.clear()
                 self._seek()
@@ -132,10 +135,9 @@ class Sender(Worker):
                 logger.warning("not sent", frames=len(batch.frames), reason=str(error))
                 moved = False
             if moved:
-                pause_s = RETRY_FIRST_S
-            else:
-                self._stop_asked.wait(pause_s)
-                pause_s = min(2 * pause_s, RETRY_MOST_S)
+                backoff.reset()
+            elif not self._stop_asked.is_set():
+                self._hurry.wait(backoff.next_s())
 
     def _collect(self) -> Batch | None:
         """The next frames; waits up to a second for one when there is none."""
