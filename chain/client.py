@@ -11,9 +11,12 @@ from chain.abi import interface
 from chain.artifacts import check_code, load
 from chain.calls import OPERATOR_ROLE, Calls
 from chain.deployment import CONTRACTS, Deployment
-from chain.errors import WrongChain
+from chain.errors import BadAnswer, WrongChain
 from chain.rpc import Rpc
 from protocol.money import Terms
+
+MAX_KEYS = 10_000
+"""Keys a device has had in one role: more than a change a day for 25 years. Bounds what a hostile node can make us ask."""
 
 
 class SessionState(NamedTuple):
@@ -130,6 +133,8 @@ class ChainClient(Rpc):
         """Every key the device ever had in a role, oldest first."""
         at = at or self.head().hash
         count = int(self._view("DeviceRegistry", "keyCount", device, role, at=at)[0])
+        if count > MAX_KEYS:
+            raise BadAnswer(f"the node says that device 0x{device.hex()} has had {count} keys in role {role}; ask another node")
         return [KeySpan(*self._view("DeviceRegistry", "keySpan", device, role, index, at=at)[0]) for index in range(count)]
 
     def key_head(self, device: bytes, at: bytes | None = None) -> bytes:

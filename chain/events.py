@@ -111,7 +111,7 @@ class EventReader:
         headers = [top]
         while headers[-1].number > start:
             parent = self._client.block_of(headers[-1].parent_hash)
-            if parent is None:
+            if parent is None or parent.number != headers[-1].number - 1:
                 raise ChainMoved("the chain reorganised while it was read; read again")
             headers.append(parent)
         if kept and headers[-1].parent_hash != kept[-1].hash:

@@ -126,13 +126,16 @@ class Rpc:
         def ask() -> Block:
             answer: Any = self._eth.get_block(which)
             base_fee = answer.get("baseFeePerGas")
-            return Block(
+            block = Block(
                 int(answer["number"]),
                 _bytes(answer["hash"], 32),
                 _bytes(answer["parentHash"], 32),
                 int(answer["timestamp"]),
                 None if base_fee is None else int(base_fee),
             )
+            if (isinstance(which, int) and block.number != which) or (isinstance(which, bytes) and block.hash != which):
+                raise BadAnswer(f"the node was asked for block {_shown(which)} and gave block {block.number} (0x{block.hash.hex()})")
+            return block
 
         return self.read_or_none(f"block {_shown(which)}", ask)
 
@@ -181,8 +184,10 @@ class Rpc:
 
         def ask() -> Receipt:
             answer: Any = self._eth.get_transaction_receipt(transaction)  # type: ignore[arg-type]
+            if _bytes(answer["transactionHash"], 32) != transaction:
+                raise BadAnswer(f"the node gave another receipt than that of transaction 0x{transaction.hex()}")
             return Receipt(
-                _bytes(answer["transactionHash"], 32),
+                transaction,
                 BlockRef(int(answer["blockNumber"]), _bytes(answer["blockHash"], 32)),
                 bool(int(answer["status"])),
                 int(answer["gasUsed"]),
@@ -201,6 +206,10 @@ class Rpc:
         def ask() -> tuple[Log, ...]:
             answer: Any = self._eth.get_logs(where)
             found = tuple(_log(each) for each in answer if not each.get("removed"))
+            for log in found:
+                inside = log.block.hash == block if block is not None else first <= log.block.number <= last
+                if not inside or log.address not in addresses:
+                    raise BadAnswer(f"the node gave a log that was not asked for (block {log.block.number}, 0x{log.address.hex()})")
             return tuple(sorted(found, key=lambda log: (log.block.number, log.log_index)))
 
         return self.read("logs", ask)

@@ -1,18 +1,23 @@
 """Random tariffs and sessions from a seed: nights when clocks change, meters that roll over and are swapped, registers nobody believes.
 
-The same seed gives the same session on every machine: Python's Mersenne Twister through `randrange` and `random`, which are stable.
+The same seed gives the same session on every machine and Python, because answers to some are committed (tests/vectors).
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
-from random import Random
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from protocol.evidence import Flag, HandOver, Reason, Record
+from protocol.hashing import keccak
 from protocol.tariff import WEEKDAYS
 
-DEVICE = b"\xde" * 32
+T = TypeVar("T")
+
+METER, OTHER_METER, DEVICE = b"\x01" * 32, b"\x02" * 32, b"\xde" * 32
+T0 = 1_774_738_800
+"""2026-03-29 00:00 in Berlin, the night an hour is skipped at 02:00."""
 ZONES = ("Europe/Berlin", "America/New_York", "Australia/Lord_Howe", "America/St_Johns", "Asia/Kathmandu", "UTC")
 """Whole, half and quarter hours; a half-hour clock change; rules that have long stood still."""
 STARTS = (
@@ -21,6 +26,64 @@ STARTS = (
     datetime(2024, 4, 6, 12, tzinfo=UTC), datetime(2024, 10, 5, 12, tzinfo=UTC),  # Lord Howe
     datetime(2023, 12, 31, 18, tzinfo=UTC), datetime(2024, 2, 28, 22, tzinfo=UTC),
 )  # fmt: skip
+
+
+class Dice:
+    """Random choices by counting hashes; Python's own may differ from one version to the next."""
+
+    def __init__(self, seed: int) -> None:
+        self._seed, self._count = seed, 0
+
+    def random(self) -> float:
+        """A multiple of 1/1000 in [0, 1)."""
+        return self.randrange(1000) / 1000
+
+    def randrange(self, least: int, most: int | None = None, step: int = 1) -> int:
+        """As `random.randrange`."""
+        least, most = (0, least) if most is None else (least, most)
+        self._count += 1
+        drawn = keccak(self._seed.to_bytes(32, "big") + self._count.to_bytes(8, "big"))
+        return least + step * (int.from_bytes(drawn, "big") % ((most - least + step - 1) // step))
+
+    def choice(self, options: Sequence[T]) -> T:
+        return options[self.randrange(len(options))]
+
+    def sample(self, options: Sequence[T], count: int) -> list[T]:
+        """`count` different ones, in random order."""
+        left = list(options)
+        return [left.pop(self.randrange(len(left))) for _ in range(count)]
+
+
+def tariff_document(*elements: dict[str, Any], **more: Any) -> dict[str, Any]:
+    """A tariff in Berlin of these elements."""
+    return {"id": "t", "version": 1, "currency": "EUR", "timeZone": "Europe/Berlin", "elements": list(elements)} | more
+
+
+def element(restrictions: dict[str, Any] | None = None, tax: int = 0, **prices: int) -> dict[str, Any]:
+    """An element of prices by type, all at one tax."""
+    names = {"ENERGY": "microPerKwh", "TIME": "microPerHour", "PARKING_TIME": "microPerHour", "FLAT": "microPerSession"}
+    components = [{"type": kind, names[kind]: micro, "taxPpm": tax} for kind, micro in prices.items()]
+    return {"priceComponents": components} | ({"restrictions": restrictions} if restrictions else {})
+
+
+class Log:
+    """Records as an agent cuts them: each `use` goes on where the last ended."""
+
+    def __init__(self, at_s: int = T0, register: int = 1_000_000) -> None:
+        self.at_s, self.register, self.meter = at_s, register, METER
+        self.records: list[Record] = []
+        self.use(0, 0, reason=Reason.START)
+
+    def use(self, seconds: int, milliwatt_hours: int, **changes: Any) -> Record:
+        self.register += milliwatt_hours
+        power = milliwatt_hours * 3600 // seconds if seconds else 0
+        record = Record(
+            DEVICE, 1, len(self.records) + 1, self.at_s, self.at_s + seconds, self.register, 0, 1000, 230_000, 0, power, 0, Reason.PERIODIC,
+            self.meter, bytes(32), bytes(32),
+        )._replace(**changes)  # fmt: skip
+        self.records.append(record)
+        self.at_s += seconds
+        return record
 
 
 class Session(NamedTuple):
@@ -33,7 +96,7 @@ class Session(NamedTuple):
     register_modulus_milliwatt_hours: int
 
 
-def random_tariff(rng: Random, limits: bool = True) -> dict[str, Any]:
+def random_tariff(rng: Dice, limits: bool = True) -> dict[str, Any]:
     """A tariff of 1…5 elements; without `limits` none is restricted by power, duration or energy."""
     elements = [_element(rng, limits) for _ in range(rng.randrange(1, 6))]
     if rng.random() < 0.7:
@@ -50,7 +113,7 @@ def random_tariff(rng: Random, limits: bool = True) -> dict[str, Any]:
     return tariff  # fmt: skip
 
 
-def _component(rng: Random, kind: str) -> dict[str, Any]:
+def _component(rng: Dice, kind: str) -> dict[str, Any]:
     price = {"ENERGY": "microPerKwh", "FLAT": "microPerSession"}.get(kind, "microPerHour")
     return {
         "type": kind,
@@ -59,7 +122,7 @@ def _component(rng: Random, kind: str) -> dict[str, Any]:
     }
 
 
-def _element(rng: Random, limits: bool) -> dict[str, Any]:
+def _element(rng: Dice, limits: bool) -> dict[str, Any]:
     kinds = [kind for kind in ("ENERGY", "TIME", "PARKING_TIME") if rng.random() < 0.6] or ["ENERGY"]
     restrictions: dict[str, Any] = {}
     if rng.random() < 0.6:
@@ -74,7 +137,7 @@ def _element(rng: Random, limits: bool) -> dict[str, Any]:
             ("Power", "minPowerMilliwatts", "maxPowerMilliwatts", 4_000_000), ("Duration", "minDurationS", "maxDurationS", 40_000),
             ("Energy", "minMilliwattHours", "maxMilliwattHours", 5_000_000),
         ))  # fmt: skip
-        bounds = sorted(rng.sample(range(1, top), 2))
+        bounds = [rng.randrange(1, top), top + rng.randrange(top)] if rng.random() < 0.5 else [1 + rng.randrange(top // 9), top // 8]
         if name != "Power" and rng.random() < 0.5:
             restrictions[least] = bounds[0]
         else:
@@ -87,7 +150,7 @@ def _element(rng: Random, limits: bool) -> dict[str, Any]:
 
 def random_session(seed: int, records: int = 60, limits: bool = True, plain: bool = False) -> Session:
     """A session that pricing accepts. `plain`: no gaps, quarantine, rollover, swap or disconnection."""
-    rng = Random(seed)
+    rng = Dice(seed)
     tariff = random_tariff(rng, limits)
     at = int(rng.choice(STARTS).timestamp()) + rng.randrange(86_400)
     opened_at_s = at + rng.choice((0, 0, -7, 120, -3600))
@@ -127,5 +190,5 @@ def random_session(seed: int, records: int = 60, limits: bool = True, plain: boo
     return Session(tariff, opened_at_s, out, hand_overs, modulus)  # fmt: skip
 
 
-def _quarantine(rng: Random, odd: float) -> int:
+def _quarantine(rng: Dice, odd: float) -> int:
     return int(Flag.QUARANTINED_REGISTER) if rng.random() < 0.04 * odd else 0

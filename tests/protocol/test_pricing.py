@@ -19,42 +19,14 @@ from protocol.money import Terms, ceiling_micro
 from protocol.pricing import MAX_SPAN_S, Pricer, price
 from protocol.tariff import PPM, Tariff, boundaries, ceilings
 
-from .sessions import random_session
+from .sessions import DEVICE, METER, OTHER_METER, T0, Log, element, random_session
+from .sessions import tariff_document as document_of
 
-METER, OTHER_METER, DEVICE = b"\x01" * 32, b"\x02" * 32, b"\xde" * 32
-T0 = 1_774_738_800  # 2026-03-29 00:00 in Berlin, the night an hour is skipped at 02:00
 seeds = st.integers(0, 2**32)
 
 
 def tariff(*elements: dict[str, Any], **more: Any) -> Tariff:
-    document = {"id": "t", "version": 1, "currency": "EUR", "timeZone": "Europe/Berlin", "elements": list(elements)}
-    return Tariff.from_document(document | more)
-
-
-def element(restrictions: dict[str, Any] | None = None, tax: int = 0, **prices: int) -> dict[str, Any]:
-    names = {"ENERGY": "microPerKwh", "TIME": "microPerHour", "PARKING_TIME": "microPerHour", "FLAT": "microPerSession"}
-    components = [{"type": kind, names[kind]: micro, "taxPpm": tax} for kind, micro in prices.items()]
-    return {"priceComponents": components} | ({"restrictions": restrictions} if restrictions else {})
-
-
-class Log:
-    """Records as an agent cuts them: each `use` goes on where the last ended."""
-
-    def __init__(self, at_s: int = T0, register: int = 1_000_000) -> None:
-        self.at_s, self.register, self.meter = at_s, register, METER
-        self.records: list[Record] = []
-        self.use(0, 0, reason=Reason.START)
-
-    def use(self, seconds: int, milliwatt_hours: int, **changes: Any) -> Record:
-        self.register += milliwatt_hours
-        power = milliwatt_hours * 3600 // seconds if seconds else 0
-        record = Record(
-            DEVICE, 1, len(self.records) + 1, self.at_s, self.at_s + seconds, self.register, 0, 1000, 230_000, 0, power, 0, Reason.PERIODIC,
-            self.meter, bytes(32), bytes(32),
-        )._replace(**changes)  # fmt: skip
-        self.records.append(record)
-        self.at_s += seconds
-        return record
+    return Tariff.from_document(document_of(*elements, **more))
 
 
 def short(lines: tuple[Line, ...]) -> list[tuple[str, int | None, int, int]]:
