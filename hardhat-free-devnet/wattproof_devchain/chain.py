@@ -19,6 +19,7 @@ from eth.abc import BlockHeaderAPI, SignedTransactionAPI
 from wattproof_devchain.accounts import BALANCE_WEI, Account, known_accounts
 from wattproof_devchain.evm import (
     MAX_PREVIOUS_HASHES,
+    Ancestors,
     Block,
     BlockBuilder,
     Call,
@@ -239,7 +240,7 @@ class Chain:
     def _fill(self, timestamp: int) -> BlockBuilder:
         """A block with every transaction that can stand in it; what can never stand is dropped from the pool."""
         while True:
-            builder = self._evm.builder(self.head, timestamp, self._ancestors())
+            builder = self._evm.builder(self.head, timestamp, self._ancestors)
             for transaction in list(self._pool.in_turn()):
                 if transaction.max_fee_per_gas < builder.base_fee or transaction.gas > builder.gas_left:
                     continue
@@ -282,12 +283,12 @@ class Chain:
     def _ancestors(self) -> Sequence[bytes]:
         return [block.hash for block in self._blocks[: -MAX_PREVIOUS_HASHES - 1 : -1]]
 
-    def _context(self, block: Block | None) -> tuple[BlockHeaderAPI, Sequence[bytes]]:
+    def _context(self, block: Block | None) -> tuple[BlockHeaderAPI, Ancestors]:
         if block is None:
             timestamp = max(self._next_timestamp or self.now(), self.head.timestamp + 1)
-            return self._evm.next_header(self.head, timestamp), self._ancestors()
+            return self._evm.next_header(self.head, timestamp), self._ancestors
         first = max(0, block.number - MAX_PREVIOUS_HASHES)
-        return block.header, [each.hash for each in reversed(self._blocks[first : block.number])]
+        return block.header, lambda: [each.hash for each in reversed(self._blocks[first : block.number])]
 
     def _append(self, block: Block) -> None:
         self._blocks.append(block)
@@ -328,7 +329,7 @@ class Chain:
         self._append(self._evm.genesis(timestamp, balances))
 
     def _again(self, line: BlockLine) -> Block:
-        builder = self._evm.builder(self._blocks[-1], line.timestamp, self._ancestors())
+        builder = self._evm.builder(self._blocks[-1], line.timestamp, self._ancestors)
         try:
             for raw in line.transactions:
                 builder.add(decode_transaction(raw))

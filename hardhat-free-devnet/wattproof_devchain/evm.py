@@ -5,7 +5,7 @@ transaction that is not valid in its block raises `Rejected` and leaves no trace
 our contracts are built for): code that needs a later fork fails here as it would on a Clique network.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -75,14 +75,18 @@ class Call(NamedTuple):
     gas: int | None
 
 
+Ancestors = Callable[[], Sequence[bytes]]
+"""Gives the hashes of the blocks before one, newest first, at most 256; asked only when something is run."""
+
+
 class _Vm(ParisVM):
     """ParisVM that takes ancestors' hashes from us, not from a chain database."""
 
-    ancestors: Sequence[bytes] = ()
+    ancestors: Ancestors = tuple
 
     @property
     def previous_hashes(self) -> Iterable[Hash32]:
-        return [Hash32(each) for each in self.ancestors]
+        return [Hash32(each) for each in self.ancestors()]
 
 
 class Evm:
@@ -123,19 +127,19 @@ class Evm:
         )
         return header
 
-    def builder(self, parent: Block, timestamp: int, ancestors: Sequence[bytes]) -> "BlockBuilder":
-        """Start a block. `ancestors` are the newest hashes first, at most 256."""
+    def builder(self, parent: Block, timestamp: int, ancestors: Ancestors) -> "BlockBuilder":
+        """Start a block."""
         return BlockBuilder(self._vm(self.next_header(parent, timestamp), ancestors))
 
     def state_at(self, header: BlockHeaderAPI) -> StateAPI:
         """Balances, nonces, code and storage after the block of this header."""
-        return self._vm(header, ()).state
+        return self._vm(header, tuple).state
 
-    def call(self, header: BlockHeaderAPI, ancestors: Sequence[bytes], call: Call) -> bytes:
+    def call(self, header: BlockHeaderAPI, ancestors: Ancestors, call: Call) -> bytes:
         """Run a call in the context of `header`, free of charge; nothing is kept. Raises `CallFailed`."""
         return self._run(header, ancestors, call, min(call.gas or GAS_LIMIT, GAS_LIMIT))[0]
 
-    def estimate_gas(self, header: BlockHeaderAPI, ancestors: Sequence[bytes], call: Call) -> int:
+    def estimate_gas(self, header: BlockHeaderAPI, ancestors: Ancestors, call: Call) -> int:
         """The least gas limit found to succeed, to within 1/64. Raises `CallFailed` if none does.
 
         What a run burned before refunds is nearly always enough; where a callee kept 1/64 back it is not, then we bisect.
@@ -155,13 +159,13 @@ class Evm:
                 trial = high if high - low <= high // 64 else (low + high) // 2
         return high
 
-    def _vm(self, header: BlockHeaderAPI, ancestors: Sequence[bytes]) -> _Vm:
+    def _vm(self, header: BlockHeaderAPI, ancestors: Ancestors) -> _Vm:
         vm = _Vm(header, self._chaindb, self._context, ConsensusContext(self._db))
         vm.ancestors = ancestors
         return vm
 
     def _run(
-        self, header: BlockHeaderAPI, ancestors: Sequence[bytes], call: Call, gas: int
+        self, header: BlockHeaderAPI, ancestors: Ancestors, call: Call, gas: int
     ) -> tuple[bytes, int]:
         # A base fee of 0 with a gas price of 0 is how geth runs calls too: the caller needs no ether.
         state = self._vm(header.copy(base_fee_per_gas=0), ancestors).state
@@ -222,6 +226,8 @@ class BlockBuilder:
 
     def seal(self) -> Block:
         """Write the state and close the block."""
+        if not self._transactions:  # Paris pays no rewards: an empty block leaves the state as it was
+            return Block(self._header, (), ())
         state = self._vm.state
         state.persist()
         header = self._header.copy(
