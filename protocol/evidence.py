@@ -171,20 +171,22 @@ def record_hash(record: Record) -> bytes:
     """
     if len(record.device) != 32 or len(record.meter_hash) != 32 or len(record.details_hash) != 32 or len(record.salt) != 32:
         return eip712.struct_hash(record)  # raises, naming the field (pack would pad in silence)
-    return hash_sized_record(record)
+    return hash_sized_records([record])[0]
 
 
-def hash_sized_record(record: Record) -> bytes:
-    """`record_hash` where the caller knows that device, meter_hash, details_hash and salt have 32 bytes."""
+def hash_sized_records(records: Iterable[Record]) -> list[bytes]:
+    """`record_hash` of each, where the caller knows that device, meter_hash, details_hash and salt have 32 bytes."""
+    pack, type_hash = _RECORD.pack, _RECORD_TYPE_HASH
     try:
-        packed = _RECORD.pack(_RECORD_TYPE_HASH, *record)
+        return [keccak_of(pack(type_hash, *r) if r.power_milliwatts >= 0 else _pack_negative(r)).digest() for r in records]
     except (_struct.error, TypeError):
-        return eip712.struct_hash(record)  # raises, naming the field
-    if record[10] < 0:  # int64 fills its word with the sign
-        word = bytearray(packed)
-        word[_SIGN] = b"\xff" * 24
-        return keccak(bytes(word))
-    return keccak_of(packed).digest()
+        return [eip712.struct_hash(record) for record in records]  # raises, naming the field
+
+
+def _pack_negative(record: Record) -> bytes:
+    word = bytearray(_RECORD.pack(_RECORD_TYPE_HASH, *record))
+    word[_SIGN] = b"\xff" * 24  # int64 fills its word with the sign
+    return bytes(word)
 
 
 _RAW_LENGTH = tuple(n.to_bytes(2, "big") for n in range(MAX_RAW_BYTES + 1))

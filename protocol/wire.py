@@ -17,7 +17,7 @@ from msgspec.structs import astuple
 from . import merkle
 from .eip712 import MAX_JSON_INTEGER, camel, canonical_hex
 from .errors import Malformed
-from .evidence import MAX_DETAILS, MAX_FRAME_RECORDS, Frame, Record, frame_digest, hash_sized_record, packed_detail
+from .evidence import MAX_DETAILS, MAX_FRAME_RECORDS, Frame, Record, frame_digest, hash_sized_records, packed_detail
 from .hashing import keccak_of
 from .keys import SIGNATURE_SIZE, check_signature
 
@@ -91,6 +91,7 @@ class WireFrame(_WireHead):
 
 
 _decode = msgspec.json.Decoder(WireFrame).decode
+_fromhex = bytes.fromhex
 _new = tuple.__new__  # a NamedTuple from a tuple, without its keyword handling
 
 
@@ -102,7 +103,7 @@ def _malformed(error: Exception, where: str) -> Malformed:
 
 def _canonical(text: str, size: int) -> bytes:
     """The one text of `size` bytes, or ValueError: whoever catches it names the field by `canonical_hex`."""
-    raw = bytes.fromhex(text[2:])
+    raw = _fromhex(text[2:])
     if len(raw) != size or text != "0x" + raw.hex():
         raise ValueError
     return raw
@@ -115,16 +116,19 @@ def _repeated_word(text: str) -> bytes:
 
 def _record(device: bytes, wire: _WireRecord) -> tuple[Record, Details]:
     """A record and its details; ValueError for a text that is not canonical, `Malformed` for a detail. Runs for every reading there is."""
-    *numbers, meter, salt, items = astuple(wire)
+    values = astuple(wire)
+    salt_text = values[13]
+    salt = _fromhex(salt_text[2:])
+    if len(salt) != 32 or salt_text != "0x" + salt.hex():
+        raise ValueError
     details, packed = [], b""
-    for code, text in items:
-        raw = bytes.fromhex(text[2:])
+    for code, text in values[14]:
+        raw = _fromhex(text[2:])
         if text != "0x" + raw.hex():
             raise ValueError
         details.append((code, raw))
         packed += packed_detail(code, raw)
-    hashes = (_repeated_word(meter), keccak_of(packed).digest(), _canonical(salt, 32))
-    return _new(Record, (device, *numbers, *hashes)), tuple(details)
+    return _new(Record, (device, *values[:12], _repeated_word(values[12]), keccak_of(packed).digest(), salt)), tuple(details)
 
 
 def _named_record(device: bytes, wire: _WireRecord, where: str) -> tuple[Record, Details]:
@@ -213,12 +217,12 @@ def check_contents(signed: SignedFrame) -> None:
     """Raise `Malformed`, naming the first record, unless count, sequences and root agree with the records (of `parse_record`)."""
     frame, records = signed.frame, signed.records
     first = frame.first_sequence
-    for i, record in enumerate(records, first):
-        if record.sequence != i:
-            raise Malformed(f"record {i} is missing (found {record.sequence})", f"frame.records[{i - first}]")
+    if [record.sequence for record in records] != list(range(first, first + len(records))):
+        i, record = next((i, record) for i, record in enumerate(records) if record.sequence != first + i)
+        raise Malformed(f"record {first + i} is missing (found {record.sequence})", f"frame.records[{i}]")
     if len(records) != frame.count:
         raise Malformed(f"record {first + len(records)} is missing: {frame.count} were signed", "frame.records")
-    if merkle.root([hash_sized_record(record) for record in records]) != frame.records_root:
+    if merkle.root(hash_sized_records(records)) != frame.records_root:
         raise Malformed("the records do not hash to the signed root: at least one was changed", "frame.recordsRoot")
 
 
