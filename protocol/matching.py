@@ -6,6 +6,7 @@ them ended in; only those that leave it are looked at closely.
 
 from __future__ import annotations
 
+import copy
 from bisect import bisect_right
 from collections.abc import Iterable
 from typing import NamedTuple
@@ -85,6 +86,13 @@ class Matcher:
         self._powers = _cuts(n for limit in limits for n in (limit.min_power_milliwatts, limit.max_power_milliwatts))
         self._tallies: dict[tuple[ComponentType, int | None], Tally] = {}
         self._matches: dict[tuple[frozenset[int], int, int, int], Tallies] = {}
+
+    def copy(self) -> Matcher:
+        """Another matcher with the same tallies so far."""
+        other = copy.copy(self)
+        other._tallies = {key: copy.copy(tally) for key, tally in self._tallies.items()}
+        other._matches = {}
+        return other
 
     def tally(self, kind: ComponentType, element: int | None) -> Tally:
         """The one tally of a component of an element in this session."""

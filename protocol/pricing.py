@@ -11,6 +11,7 @@ leaves the pricer as it was. Not checked here: signatures, gaps in the sequence,
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterable
 
 from .bill import Bill, Line, minimum_line
@@ -89,6 +90,13 @@ class Pricer:
         self._register = hand_over.new_import_milliwatt_hours
         self._rolled_unread = 0
         self._register_at_s = last.end_s
+
+    def copy(self) -> Pricer:
+        """Another pricer at the same point, to ask what a record not yet cut would cost. Takes microseconds; the two go separate ways."""
+        other = copy.copy(self)
+        other._matcher = self._matcher.copy()
+        other._cell = NOWHERE  # cells hold the tallies of one matcher
+        return other
 
     @property
     def total_micro(self) -> int:

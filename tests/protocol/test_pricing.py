@@ -303,6 +303,27 @@ def test_the_fold_equals_the_bill_and_the_total_never_falls(seed: int) -> None:
     assert pricer.bill().total_micro == total
 
 
+@given(seeds, st.integers(0, 10**6))
+def test_a_copy_goes_its_own_way(seed: int, pick: int) -> None:
+    session = random_session(seed)
+    agreed = Tariff.from_document(session.tariff)
+    hand_overs = {h.sequence: h for h in session.hand_overs}
+    pricers = [Pricer(agreed, session.opened_at_s, session.register_modulus_milliwatt_hours)]
+    at = pick % len(session.records)
+    for i, record in enumerate(session.records):
+        if i == at:
+            before = pricers[0].bill()
+            pricers.append(pricers[0].copy())
+            pricers[1].add(record)
+            assert pricers[0].bill() == before
+            pricers[1] = pricers[0].copy()
+        for pricer in pricers:
+            pricer.add(record)
+            if record.reason == Reason.SWAP:
+                pricer.hand_over(hand_overs[record.sequence])
+    assert [pricer.bill() for pricer in pricers] == [price(agreed, *session[1:])] * 2
+
+
 @given(seeds)
 def test_lines_add_up_and_account_for_all_energy(seed: int) -> None:
     session = random_session(seed)
