@@ -6,11 +6,17 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from protocol.bundle import AnchorLink, SessionFacts, link_heads
+from protocol.evidence import Flag, Record
 
 from .log import Log
 from .report import Check, Problem, judge, short
 from .trust import Trust, trusted_links
 
+CLOCK_TOLERANCE_S = 60
+"""Two synchronised clocks, and a block's time that is its proposer's."""
+FRAME_OPEN_S = 4 * 3_600
+"""An offline frame of continuous supply closes after four hours at most, and names the head seen then."""
+_UNSYNCHRONISED = int(Flag.CLOCK_NOT_SYNCHRONISED)
 _NO_CHAIN: Mapping[bytes, AnchorLink] = {}
 NO_TRUST = "no trusted head was given (--trust FILE, or --head HEX)"
 
@@ -87,6 +93,24 @@ def _doubt(links: Sequence[AnchorLink], heads: Sequence[bytes], trusted: Sequenc
     return f"{len(open_links)} epochs, from {newest} s on, come after the newest head you trust: anybody could have added them"
 
 
+def time_problems(log: Log, anchors: Anchors) -> list[Problem]:
+    """Records dated after their anchor, or long before the head that their frame had seen. Clocks flagged as wrong are skipped."""
+    made_s = {head: link.time_s for head, link in zip(link_heads(anchors.links), anchors.links, strict=True)}
+    problems = []
+    for frame in log.frames:
+        ends = [r.end_s for r in frame.records if isinstance(r, Record) and not r.flags & _UNSYNCHRONISED]
+        if not ends:
+            continue
+        if frame.link is not None and frame.link < len(anchors.links) and ends[-1] > anchors.links[frame.link].time_s + CLOCK_TOLERANCE_S:
+            what = f"ends at {ends[-1]} s, after its anchor was made ({anchors.links[frame.link].time_s} s)"
+            problems.append(Problem("times", frame.name, what))
+        seen_s = made_s.get(frame.frame.head_seen)
+        if seen_s is not None and ends[-1] + FRAME_OPEN_S + CLOCK_TOLERANCE_S < seen_s:
+            what = f"ends at {ends[-1]} s, and its frame names a head that was made only at {seen_s} s"
+            problems.append(Problem("times", frame.name, what))
+    return problems
+
+
 def anchor_checks(log: Log, anchors: Anchors, problems: Sequence[Problem]) -> list[Check]:
     """The verdicts on epochs and links."""
     waiting = [frame.name for frame in log.frames if frame.link is None]
@@ -99,5 +123,6 @@ def anchor_checks(log: Log, anchors: Anchors, problems: Sequence[Problem]) -> li
             f"{len(log.frames)} frames in {used} epochs",
             unchecked=f"not anchored yet: {some}" if waiting else "",
         ),
+        judge("times", problems, "records end before their anchor, and after the head they saw", unchecked=anchors.doubt),
         judge("links", problems, f"{len(anchors.links)} links, all leading to a trusted head", unchecked=anchors.doubt),
     ]

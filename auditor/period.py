@@ -50,7 +50,7 @@ def read_part(name: str, raw: bytes, trust: Trust) -> Part:
         frame, signature, records = parse_frame_head(item, f"frames[{i}]")
         pairs = [parse_record(frame.device, record, f"frames[{i}].records[{j}]") for j, record in enumerate(records)]
         bundled = BundledFrame(frame, signature, tuple(p[0] for p in pairs), tuple(p[1] for p in pairs), None, ())
-        checked, found = examine(bundled, i, f"frames[{i}]")
+        checked, found = examine(bundled, f"frames[{i}]")
         frames.append(checked)
         problems += found
     return Part(name, frames[0].frame.device, frames, None, None, problems)

@@ -21,11 +21,13 @@ _CUT = "cut out, and read in slices"
 
 
 class Slice(NamedTuple):
-    """Some frames in a row, as text or already parsed; `first` is the position of the first."""
+    """Some frames in a row: a stretch of the file's text, or already parsed; `first` counts the frames before, if known."""
 
-    first: int
     text: bytes
+    begin: int
+    end: int
     items: list[Any] | None
+    first: int
 
 
 class Opened(NamedTuple):
@@ -59,26 +61,27 @@ def open_bundle(raw: bytes) -> Opened:
     items = document.get("frames")
     if type(items) is not list:
         return Opened([], document)  # `head` names it
-    return Opened([Slice(i, b"", items[i : i + SLICE_FRAMES]) for i in range(0, len(items), SLICE_FRAMES)], document)
+    return Opened([Slice(b"", 0, 0, items[i : i + SLICE_FRAMES], i) for i in range(0, len(items), SLICE_FRAMES)], document)
 
 
 def _cut(text: bytes, begin: int, end: int) -> list[Slice]:
-    slices, first = [], 0
-    while begin < end:
-        stop = text.find(_BETWEEN, begin + SLICE_BYTES, end)
+    slices, start = [], begin
+    while start < end:
+        stop = text.find(_BETWEEN, start + SLICE_BYTES, end)
         stop = end if stop < 0 else stop + 1
-        part = b"[" + text[begin:stop] + b"]"
-        slices.append(Slice(first, part, None))
-        begin, first = stop + 1, first + part.count(b'{"frame":{')
+        slices.append(Slice(text, start, stop, None, -1))
+        start = stop + 1
     return slices
 
 
 def read_slice(part: Slice) -> list[BundledFrame]:
     """The frames of a slice. Raises `Malformed` naming the frame."""
-    items = part.items
+    items, first = part.items, part.first
     if items is None:
-        frames = read_frames(part.text)
+        text = b"[" + part.text[part.begin : part.end] + b"]"
+        frames = read_frames(text)
         if frames is not None:
             return frames
-        items = packed.load(part.text)
-    return [parse_frame(item, f"frames[{part.first + i}]") for i, item in enumerate(items)]
+        first = part.text.count(_BETWEEN[2:], part.text.rfind(_BEGIN, 0, part.begin + 1), part.begin)
+        items = packed.load(text)
+    return [parse_frame(item, f"frames[{first + i}]") for i, item in enumerate(items)]

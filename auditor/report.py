@@ -53,6 +53,7 @@ CHECKS: dict[str, Known] = {
     "registers": Known(Kind.COMPLETENESS, "registers are continuous"),
     "epoch-inclusion": Known(Kind.ANCHORING, "frames lie in anchored epochs"),
     "links": Known(Kind.ANCHORING, "epochs lead to a trusted head"),
+    "times": Known(Kind.ANCHORING, "records are dated between the head they saw and their anchor"),
     "receipts": Known(Kind.ANCHORING, "promises to anchor were kept"),
     "key-events": Known(Kind.KEYS, "the registry's history of keys is whole"),
     "frame-keys": Known(Kind.KEYS, "keys were registered when their frames were anchored"),

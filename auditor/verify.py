@@ -82,7 +82,7 @@ def _conflicts(bundle: Bundle) -> tuple[list[CheckedFrame], list[Problem]]:
     found: list[CheckedFrame] = []
     problems: list[Problem] = []
     for i, conflict in enumerate(bundle.conflicts):
-        checked, wrong = examine(conflict, i, f"conflicts[{i}]")
+        checked, wrong = examine(conflict, f"conflicts[{i}]")
         found.append(checked)
         if any(problem.check == "record-hashes" for problem in wrong) or checked.frame.device != bundle.session.device:
             problems.append(Problem("equivocation", checked.name, "is shown as a conflict, but its records are not those that were signed"))
@@ -108,7 +108,13 @@ def judge_bundle(subject: str, examined: Examined, trust: Trust) -> Report:
     promise_problems, promise_doubt = receipts.receipt_problems(bundle, walked, chain, trust.halts)
     key_problems, waiting = device_keys.frame_key_problems(walked, chain, bundle.key_events)
     doubt = device_keys.history_doubt(bundle, trust)
-    problems += [*chain.problems, *promise_problems, *key_problems, *device_keys.event_problems(bundle, trust)]
+    problems += [
+        *chain.problems,
+        *anchors.time_problems(walked, chain),
+        *promise_problems,
+        *key_problems,
+        *device_keys.event_problems(bundle, trust),
+    ]
     problems += device_keys.voucher_problems(bundle) + device_keys.point_problems(bundle)
 
     tariff, tariff_problems = pricing.tariff_problems(bundle)

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pyocmf import OCMF, validate_transaction_pair
 
@@ -164,6 +164,7 @@ def test_a_broken_text_is_refused_and_the_place_named(change: Any, where: str) -
     assert caught.value.where == where
 
 
+@settings(deadline=None)
 @given(st.one_of(st.binary(max_size=300), st.text(max_size=300)), st.integers(0, len(BEGIN)))
 def test_any_bytes_parse_or_raise_malformed(noise: str | bytes, place: int) -> None:
     raw = noise if isinstance(noise, bytes) else noise.encode("utf-8", "surrogatepass")
@@ -174,6 +175,7 @@ def test_any_bytes_parse_or_raise_malformed(noise: str | bytes, place: int) -> N
             continue
 
 
+@settings(deadline=None)
 @given(st.integers(5, len(BEGIN) - 1), st.integers(1, 127))
 def test_one_changed_byte_never_verifies_as_another_payload(place: int, flip: int) -> None:
     raw = bytearray(BEGIN.encode())

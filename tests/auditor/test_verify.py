@@ -60,7 +60,7 @@ def test_honest_evidence_passes_every_check_but_what_only_a_node_knows(arguments
 
 def test_without_a_trusted_head_time_and_keys_are_not_checked() -> None:
     found = verify(encode_bundle(GOOD))
-    assert {check.name for check in found.unchecked} == {"links", "receipts", "key-events", "frame-keys", "chain-facts"}
+    assert {check.name for check in found.unchecked} == {"links", "times", "receipts", "key-events", "frame-keys", "chain-facts"}
     assert found.exit_code == 0
 
 
@@ -309,6 +309,27 @@ def test_a_withheld_or_invented_key_event_is_named() -> None:
     assert failed(GOOD._replace(key_events=(changed,)))["key-events"].startswith("key event 0:")
     other = SCENE.key_event(Signer.create().address, Signer.create().address, ZERO32, SCENE.start_s)
     assert "did not stand" in failed(GOOD._replace(key_events=(*GOOD.key_events, other)))["key-events"]
+
+
+def test_records_dated_after_their_anchor_or_before_the_head_they_saw_are_named() -> None:
+    scene = Evidence(records=12)
+    for late in (0, 10**6):
+        link = scene.frames[3].link or 0
+        clock = 1 if late == 0 else 0
+        record = scene.records[3][0]._replace(end_s=scene.links[link].time_s + 61, flags=clock)
+        frame = evidence.make_frame([record], scene.signed[3].frame.incarnation, scene.signed[2].digest, ZERO32)
+        signed = BundledFrame(frame, scene.meter.sign(evidence.frame_digest(frame)), (record,), (scene.records[3][1],), link, ())
+        frames = (*scene.frames[:3], signed, *scene.frames[4:])
+        found = failed(scene.bundle()._replace(frames=frames), scene)
+        assert ("times" in found) is (clock == 0)
+    head = scene.links[-1].head
+    frames = tuple(resign(scene, 1, lambda frame: frame._replace(head_seen=head if frame.first_sequence == 1 else ZERO32)))
+    assert scene.links[-1].time_s > scene.records[1][0].end_s + 600
+    assert "times" not in failed(scene.bundle()._replace(frames=frames), scene)  # an offline frame may be that late
+    long = Evidence(records=40)
+    head = long.links[-1].head
+    frames = tuple(resign(long, 1, lambda frame: frame._replace(head_seen=head if frame.first_sequence == 1 else ZERO32)))
+    assert failed(long.bundle()._replace(frames=frames), long)["times"].startswith("record 1: ends at")
 
 
 # ------------------------------------------------------------------ receipts
