@@ -25,7 +25,7 @@ def _examined(documents: list[dict[str, Any]]) -> list[CheckedFrame]:
     for position, document in enumerate(documents):
         signed = decode_frame(document)
         bundled = BundledFrame(signed.frame, signed.signature, signed.records, signed.details, None, ())
-        checked, problems = examine(bundled, position, f"frames[{position}]")
+        checked, problems = examine(bundled, f"frames[{position}]")
         assert not problems
         found.append(checked)
     return found
