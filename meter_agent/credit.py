@@ -8,6 +8,7 @@ step: so the estimate is never behind what the meter would bill, nor more than a
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from typing import NamedTuple
 
 from protocol.errors import PricingError
@@ -20,25 +21,27 @@ MILLIWATT_NANOSECONDS_PER_MILLIWATT_HOUR = 3_600 * NANO
 
 
 class Course(NamedTuple):
-    """Energy used since the last record, at a moment, and the power from then on. `mwh` can stand between two steps
-    of the register.
-    """
+    """Energy used since the last good register, at a moment, and the power from then on."""
 
     at_ns: int  # monotonic
     milliwatt_hours: int
     power_milliwatts: int
 
     def after(self, monotonic_ns: int) -> int:
-        """Energy since the last record at a later moment, if power stays; power fed back counts as none."""
+        """Energy since then at a later moment, if power stays; power fed back counts as none."""
         flowed = max(0, self.power_milliwatts) * max(0, monotonic_ns - self.at_ns)
         return self.milliwatt_hours + flowed // MILLIWATT_NANOSECONDS_PER_MILLIWATT_HOUR
 
 
 class Forecast:
-    """Prices the live session ahead. `utc_s(monotonic_ns)` tells UTC seconds."""
+    """Prices the live session ahead of its `last` record; `register` is its last good one, from which the course counts.
 
-    def __init__(self, pricer: Pricer, last: Record, course: Course, utc_offset_ns: int) -> None:
-        self._pricer, self._last, self.course, self._utc_offset_ns = pricer, last, course, utc_offset_ns
+    UTC = monotonic + `utc_offset_ns`.
+    """
+
+    def __init__(self, pricer: Pricer, last: Record, register: int, course: Course, utc_offset_ns: int) -> None:
+        self._pricer, self._last, self._register, self.course = pricer, last, register, course
+        self._utc_offset_ns = utc_offset_ns
 
     def total_micro(self, monotonic_ns: int) -> int:
         """What the session will cost at that moment, tax included."""
@@ -49,7 +52,7 @@ class Forecast:
         last = self._last
         record = last._replace(
             sequence=last.sequence + 1, start_s=last.end_s, end_s=end_s, reason=2, flags=0,
-            import_milliwatt_hours=last.import_milliwatt_hours + energy, power_milliwatts=self.course.power_milliwatts,
+            import_milliwatt_hours=self._register + energy, power_milliwatts=self.course.power_milliwatts,
         )  # fmt: skip
         pricer = copy.deepcopy(self._pricer, {id(self._pricer.tariff): self._pricer.tariff})
         try:
@@ -63,19 +66,20 @@ class Forecast:
         """Energy of the session at that moment."""
         return self._pricer.energy_milliwatt_hours + self.course.after(monotonic_ns)
 
-    def reaches(self, limit_micro: int, from_ns: int, until_ns: int) -> int | None:
-        """The first moment in [from, until] at which the price is at the limit, to a millisecond; None if it stays
-        below.
+    def last_before(self, passed: Callable[[int], bool], from_ns: int, until_ns: int) -> int | None:
+        """The last moment in [from, until] at which `passed` is not true yet, to a millisecond; `from` if it is true already.
+
+        None if it is not true even at `until`. `passed` must stay true once it is: cost and energy never fall.
         """
-        if self.total_micro(from_ns) >= limit_micro:
+        if passed(from_ns):
             return from_ns
-        if self.total_micro(until_ns) < limit_micro:
+        if not passed(until_ns):
             return None
         below, at = from_ns, until_ns
         while at - below > 1_000_000:
             middle = (below + at) // 2
-            if self.total_micro(middle) >= limit_micro:
+            if passed(middle):
                 at = middle
             else:
                 below = middle
-        return below  # the last moment at which the money still suffices
+        return below

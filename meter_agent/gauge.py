@@ -1,6 +1,6 @@
 """Energy between records: register steps where they show, the integral of sampled power in between. Pure.
 
-`energy_milliwatt_hours` is never below what the register has counted since the last record and never a whole step
+`energy_milliwatt_hours` is never below what the register has counted since the last good record and never a whole step
 above it, so it is the closest estimate of what has flowed. `sampled_milliwatt_hours` is the plain integral since the
 last *good* record, for judging a suspect register, and None where sampling had gaps.
 """
@@ -21,17 +21,17 @@ class Gauge:
         self._rated_watts = rated_watts
         self.power_milliwatts = 0
         self.at_ns = 0
-        self._base = 0  # the register at the last record
+        self._base = 0  # the register at the last good record
         self._register = 0  # the register last seen
         self._step = 1
         self._modulus = 0
-        self._integral = 0  # milliwatt-nanoseconds since the last record
-        self._good_integral = 0  # … since the last good record
+        self._integral = 0  # milliwatt-nanoseconds since the last good record, kept beside the register
+        self._good_integral = 0  # … and left alone
         self._whole = False
 
     @property
     def energy_milliwatt_hours(self) -> int:
-        """Energy since the last record, at `at_ns`."""
+        """Energy since the last good record, at `at_ns`."""
         counted = self._register - self._base
         flowed = self._integral // MILLIWATT_NANOSECONDS_PER_MILLIWATT_HOUR
         return min(max(flowed, counted), counted + self._step - 1)

@@ -54,17 +54,27 @@ class Guard:
         if fault:
             return Decision(Cause.FAULT, None, fault)
         now_s = self._clock.now_s()
-        if now_s + 1 > session.granted.terms.latest_end_s:
-            return Decision(Cause.CREDIT, None, "the terms have ended: nothing later can be charged")
-        if now_s + 1 > session.granted.grant.valid_until_s:
-            heard = not self._silent_s()
-            return Decision(Cause.OPERATOR if heard else Cause.LOST_COMMUNICATION, None, "the grant was not renewed")
         lost = self._lost(session, now_s)
         if lost:
             return Decision(Cause.LOST_COMMUNICATION, None, lost)
-        if session.protected(now_s):
-            return GO_ON
-        return self._money(session)
+        ends = self._terms(session)
+        if ends.cause is not None or session.protected(now_s):
+            return ends
+        money = self._money(session)
+        if money.cause is not None or ends.cut_at_ns is None:
+            return money
+        return ends if money.cut_at_ns is None or ends.cut_at_ns < money.cut_at_ns else money
+
+    def _terms(self, session: Session) -> Decision:
+        """The terms' latest end, after which nothing can be charged, and the end of the grant."""
+        now_ns = self._clock.monotonic_ns()
+        cut_at_ns = session.end_s() * NANO - self._clock.now_ns() + now_ns - 2 * SWITCHING_NS
+        if cut_at_ns > now_ns:
+            return Decision(None, cut_at_ns, "")
+        if session.end_s() == session.granted.terms.latest_end_s:
+            return Decision(Cause.CREDIT, None, "the terms have ended: nothing later can be charged")
+        heard = not self._silent_s()
+        return Decision(Cause.OPERATOR if heard else Cause.LOST_COMMUNICATION, None, "the grant was not renewed")
 
     def _fault(self, session: Session) -> str:
         if session.unpriced:
@@ -107,11 +117,14 @@ class Guard:
         now_ns = self._clock.monotonic_ns()
         limit = session.limit_micro(heard=not self._silent_s(), max_credit_micro=self._config.max_credit_micro)
         horizon_ns = now_ns + self._config.sample_interval_s * NANO + self._metering.cycle_ns + SWITCHING_NS
-        if session.over_energy_credit(forecast.energy_milliwatt_hours(horizon_ns), forecast.total_micro(horizon_ns)):
-            return Decision(Cause.CREDIT, None, "as much energy as the grant allows stands unsigned")
-        reached_ns = forecast.reaches(limit, now_ns, horizon_ns)
+
+        def passed(at_ns: int) -> bool:
+            cost = forecast.total_micro(at_ns)
+            return cost >= limit or session.over_energy_credit(forecast.energy_milliwatt_hours(at_ns), cost)
+
+        reached_ns = forecast.last_before(passed, now_ns, horizon_ns)
         if reached_ns is None:
             return GO_ON
         cut_at_ns = reached_ns - SWITCHING_NS
-        why = f"the cost reaches the limit of {limit} micro-units"
+        why = f"the cost reaches the limit of {limit} micro-units, or the energy the grant's credit"
         return Decision(Cause.CREDIT, None, why) if cut_at_ns <= now_ns else Decision(None, cut_at_ns, why)

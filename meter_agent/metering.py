@@ -73,6 +73,8 @@ class Metering:
         """
         self.low_disk = False
         self.rolled_back = False
+        # Before the first look of this run: silence and energy count from now.
+        self.point.heard_ns = self.gauge.at_ns = clock.monotonic_ns()
         self._resume()
 
     def _resume(self) -> None:
@@ -148,6 +150,8 @@ class Metering:
         good = self._journal.tip.good
         if good is not None and reading.serial != good.serial:
             self._swap(good, reading)
+        if self.session is not None:
+            self.session.placed(10**reading.register_digits * reading.step_milliwatt_hours)
         at_s = self._clock.at_s(reading.started_ns)
         cuts: list[Cut] = []
         trust = self.session is None and self.recorder.quarantined >= QUARANTINE_ENDS

@@ -12,7 +12,7 @@ from typing import Any
 
 from protocol.eip712 import digest, from_json, hex_bytes, money_domain, to_json
 from protocol.errors import BadSignature, PricingError
-from protocol.evidence import HandOver, Record
+from protocol.evidence import Flag, HandOver, Record
 from protocol.keys import SIGNATURE_SIZE, Signer, check_signature
 from protocol.money import MeteredCharge, Payment, ceiling_micro, deliverable_milliwatt_hours
 from protocol.pricing import Pricer
@@ -34,6 +34,7 @@ class Session:
         self.granted: Granted = grants.parse(live.granted)[0]
         self.pricer = Pricer(self.granted.tariff, self.granted.opened_at_s, modulus_milliwatt_hours)
         self.last: Record | None = None  # the last record that was priced
+        self._register = 0  # the last good one
         self.unpriced = ""  # why a record could not be priced; empty if all were
         self._paid_micro = 0
         self._paid_energy_milliwatt_hours = 0  # energy when use last stood within what was paid
@@ -53,6 +54,11 @@ class Session:
         """Whether a START record has been priced."""
         return self.last is not None
 
+    def placed(self, modulus_milliwatt_hours: int) -> None:
+        """Before the START record: where the register of the meter in place rolls over."""
+        if not self.started:
+            self.pricer = Pricer(self.granted.tariff, self.granted.opened_at_s, modulus_milliwatt_hours)
+
     def renewed(self, granted: Granted) -> None:
         """A later grant of the same session: a higher lock, or longer."""
         self.granted = granted
@@ -67,6 +73,8 @@ class Session:
             self.unpriced = str(error)
             return
         self.last = record
+        if not record.flags & Flag.QUARANTINED_REGISTER:
+            self._register = record.import_milliwatt_hours
         self._note_paid()
 
     def hand_over(self, hand_over: HandOver) -> None:
@@ -111,7 +119,7 @@ class Session:
         """The price from now on; None before the START record."""
         if self.last is None:
             return None
-        return Forecast(self.pricer, self.last, Course(at_ns, energy_milliwatt_hours, power_milliwatts), utc_offset_ns)
+        return Forecast(self.pricer, self.last, self._register, Course(at_ns, energy_milliwatt_hours, power_milliwatts), utc_offset_ns)
 
     # What is signed
 

@@ -101,13 +101,18 @@ class Session:
 class AgentPoint:
     """One rig, one agent, one desk, in `directory`."""
 
-    def __init__(self, directory: Path, *, profile: str = "steady", rig: tuple[str, ...] = (), settings: str = "") -> None:
+    def __init__(
+        self, directory: Path, *, profile: str = "steady", rig: tuple[str, ...] = (), settings: str = "", slow_line: bool = False
+    ) -> None:
         self.directory = directory
         self.state, self.rig_state = directory / "agent", directory / "rig"
         self.passphrase = directory / "passphrase"
         self.passphrase.write_text("correct horse battery staple\n")
         self.passphrase.chmod(0o600)
-        self._rig_arguments = ["--state", str(self.rig_state), "--profile", profile, *rig]
+        baud = 300 if slow_line else 9_600
+        self._rig_arguments = [
+            "--state", str(self.rig_state), "--profile", profile, "--step", "100", "--initial-baud", str(baud), *rig,
+        ]  # fmt: skip
         self.rig: subprocess.Popen[bytes] | None = None
         self.agent: subprocess.Popen[bytes] | None = None
         self.start_rig()
@@ -116,7 +121,7 @@ class AgentPoint:
         self.device, self.meter_key = bytes.fromhex(identity["device"][2:]), bytes.fromhex(identity["meterKey"][2:])
         self.desk = Desk(self.device, self.meter_key)
         self.config = directory / "agent.toml"
-        self.config.write_text(self._toml(settings))
+        self.config.write_text(self._toml(settings + f"[meterLine]\ninitialBaud = {baud}\n"))
         self.log = directory / "agent.err"
 
     def _toml(self, settings: str) -> str:
@@ -142,11 +147,14 @@ class AgentPoint:
         self.rig = subprocess.Popen(arguments, env=ENVIRONMENT, stdout=subprocess.DEVNULL)
         until(lambda: (self.rig_state / "rig.json").exists(), "the rig")
 
-    def start(self, *, wrap: tuple[str, ...] = ()) -> None:
-        """Start the agent process, under `wrap` (strace …) if given."""
+    def start(self, *, wrap: tuple[str, ...] = (), wait: bool = True) -> None:
+        """Start the agent process, under `wrap` (strace …) if given, and wait until it has called."""
+        seen = len(self.desk.vouchers)
         arguments = ["run", "--state", str(self.state), "--config", str(self.config), "--passphrase-file", str(self.passphrase)]
         with self.log.open("ab") as log:
             self.agent = subprocess.Popen([*wrap, sys.executable, "-m", "meter_agent", *arguments], env=ENVIRONMENT, stderr=log, stdout=log)
+        if wait:
+            self.desk.wait(lambda: len(self.desk.vouchers) > seen, "the agent")
 
     def kill(self) -> None:
         """`kill -9` the agent."""
@@ -187,9 +195,15 @@ class AgentPoint:
         )
         return found[0]
 
+    def wait_record(self, reason: int, seconds: float = 20.0, after: int = 0) -> Any:
+        """Wait for a record with that reason beyond the first `after` records, and return it."""
+        return self.desk.wait(
+            lambda: [r for r in self.desk.records[after:] if r.reason == reason], f"a record with reason {reason}", seconds
+        )[0]
+
     def stopped(self, seconds: float = 20.0) -> Any:
         """Wait for the STOP record."""
-        return self.desk.wait(lambda: [r for r in self.desk.records if r.reason == 5], "the STOP record", seconds)[0]
+        return self.wait_record(5, seconds)
 
     def agent_log(self) -> str:
         return self.log.read_text() if self.log.exists() else ""

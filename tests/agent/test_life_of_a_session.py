@@ -15,7 +15,7 @@ NANO_PER_HOUR = 3_600 * 10**9
 
 
 def test_from_a_reading_to_the_end_of_the_money(make_point: Callable[..., AgentPoint]) -> None:
-    point = make_point(rig=("--step", "100"))
+    point = make_point(slow_line=True)
     point.start()
     session = point.session(lock_micro=800_000)  # 2,000 mWh: a little over seven seconds at 1 kW
     point.tell("mark")
@@ -70,7 +70,7 @@ def test_from_a_reading_to_the_end_of_the_money(make_point: Callable[..., AgentP
 
 
 def test_a_second_session_uses_a_fresh_charge_key(make_point: Callable[..., AgentPoint]) -> None:
-    point = make_point(profile="full", rig=("--step", "100"))
+    point = make_point(profile="full")
     point.start()
     first = point.session(lock_micro=400_000)
     first.start()

@@ -200,10 +200,10 @@ def test_the_forecast_finds_the_last_millisecond_the_money_pays_for(power: int, 
     session.add(record(paper, 1, NOW, NOW, 0))
     assert session.last is not None
     offset = NOW * NANO - 77 * NANO  # the session began at monotonic 77 s
-    forecast = Forecast(session.pricer, session.last, Course(78 * NANO, energy, power), offset)
+    forecast = Forecast(session.pricer, session.last, 0, Course(78 * NANO, energy, power), offset)
     limit = forecast.total_micro(78 * NANO) + room
     until = (78 + 400) * NANO
-    at = forecast.reaches(limit, 78 * NANO, until)
+    at = forecast.last_before(lambda t: forecast.total_micro(t) >= limit, 78 * NANO, until)
     if at is None:
         assert forecast.total_micro(until) < limit
     else:
@@ -215,6 +215,6 @@ def test_a_limit_already_passed_is_reached_now() -> None:
     session, _ = make(paper)
     session.add(record(paper, 1, NOW, NOW, 0))
     assert session.last is not None
-    forecast = Forecast(session.pricer, session.last, Course(NANO, 10_000, 0), NOW * NANO - NANO)
-    assert forecast.reaches(1, NANO, 2 * NANO) == NANO
-    assert forecast.reaches(10**9, NANO, 2 * NANO) is None
+    forecast = Forecast(session.pricer, session.last, 0, Course(NANO, 10_000, 0), NOW * NANO - NANO)
+    assert forecast.last_before(lambda t: forecast.total_micro(t) >= 1, NANO, 2 * NANO) == NANO
+    assert forecast.last_before(lambda t: forecast.total_micro(t) >= 10**9, NANO, 2 * NANO) is None
