@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from itertools import pairwise
 
 from protocol import ocmf
 from protocol.bundle import ANOTHER_POINT, Bundle, Erasure, HiddenRecord, OcmfText
@@ -134,8 +136,21 @@ def ruling_problems(bundle: Bundle) -> list[Problem]:
 # ------------------------------------------------------------------ erasures
 
 
-def _within(sequence: int, erasures: Sequence[Erasure]) -> Erasure | None:
-    return next((erasure for erasure in erasures if erasure.first_sequence <= sequence <= erasure.last_sequence), None)
+class _Ranges:
+    """Erasures by the sequence they cover. Overlapping ones are a problem of their own, so one look suffices."""
+
+    def __init__(self, erasures: Sequence[Erasure]) -> None:
+        self._sorted = sorted(erasures)
+        self._firsts = [erasure.first_sequence for erasure in self._sorted]
+
+    def over(self, sequence: int) -> Erasure | None:
+        """The erasure whose range a record lies in."""
+        i = bisect_right(self._firsts, sequence) - 1
+        return self._sorted[i] if i >= 0 and sequence <= self._sorted[i].last_sequence else None
+
+    def overlap(self) -> Erasure | None:
+        """An erasure that begins inside the one before it."""
+        return next((now for before, now in pairwise(self._sorted) if now.first_sequence <= before.last_sequence), None)
 
 
 def erased_text(erasure: Erasure) -> str:
@@ -154,9 +169,13 @@ def erasure_problems(bundle: Bundle, log: Log) -> tuple[list[Problem], str, int]
     for i, erasure in enumerate(bundle.erasures):
         if not erasure.rule.strip() or erasure.last_sequence < erasure.first_sequence:
             problems.append(Problem("erasures", f"erasures[{i}]", "needs a range and a rule"))
+    ranges = _Ranges(bundle.erasures)
+    overlap = ranges.overlap()
+    if overlap is not None:
+        problems.append(Problem("erasures", f"records {overlap.first_sequence}…{overlap.last_sequence}", "are erased by two rules"))
     for frame in log.frames:
         for record in frame.records:
-            rule = _within(record.sequence, bundle.erasures) if bundle.erasures or isinstance(record, HiddenRecord) else None
+            rule = ranges.over(record.sequence)
             if isinstance(record, HiddenRecord):
                 hidden += 1
                 if rule is None:

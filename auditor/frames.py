@@ -47,6 +47,11 @@ class CheckedFrame(NamedTuple):
         return self.frame.first_sequence + self.frame.count - 1
 
     @property
+    def ended_s(self) -> int:
+        """When its last record that is not hidden ended; 0 if all are."""
+        return max((record.end_s for record in self.records if isinstance(record, Record)), default=0)
+
+    @property
     def name(self) -> str:
         """How a person finds it: by the sequences it covers."""
         return f"record {self.first}" if self.frame.count == 1 else f"records {self.first}…{self.last}"

@@ -42,6 +42,7 @@ def walk(frames: Sequence[CheckedFrame]) -> Log:
     seen_incarnations: set[bytes] = set()
     place: dict[bytes, int] = {}
     before: CheckedFrame | None = None
+    ended_s = 0  # of everything so far
     for position, now in enumerate(frames):
         if before is None or now.frame.incarnation != before.frame.incarnation:
             if now.frame.incarnation in seen_incarnations:
@@ -51,11 +52,12 @@ def walk(frames: Sequence[CheckedFrame]) -> Log:
         if before is not None:
             fork = place.get(now.frame.previous_frame)
             if fork is not None and now.frame.incarnation != before.frame.incarnation and now.first <= before.last:
-                _judge_fork(now, frames[fork], frames[fork + 1 : position], problems, rolled_back)
+                _judge_fork(now, frames[fork], before, ended_s, problems, rolled_back)
             else:
                 _judge_step(before, now, problems)
         place[now.digest] = position
         before = now
+        ended_s = max(ended_s, now.ended_s)
     return Log(tuple(frames), tuple(problems), tuple(rolled_back))
 
 
@@ -72,15 +74,15 @@ def _judge_step(before: CheckedFrame, now: CheckedFrame, problems: list[Problem]
 
 
 def _judge_fork(
-    now: CheckedFrame, fork: CheckedFrame, left: Sequence[CheckedFrame], problems: list[Problem], rolled_back: list[str]
+    now: CheckedFrame, fork: CheckedFrame, before: CheckedFrame, ended_s: int, problems: list[Problem], rolled_back: list[str]
 ) -> None:
     """A new incarnation that goes on from an older frame: a log that was rolled back, unless the branches overlap in time."""
     if now.first != fork.last + 1:
         problems.append(Problem("sequence", now.name, f"goes on from {fork.name}, which ends at {fork.last}"))
-    ended_s = max((r.end_s for frame in left for r in frame.records if isinstance(r, Record)), default=0)
     begun_s = min((r.start_s for r in now.records if isinstance(r, Record)), default=ended_s)
     if begun_s < ended_s:
-        what = f"begins at {begun_s} s, on a branch beside {left[0].name}, which runs to {ended_s} s: two histories of one time"
+        beside = f"beside one that runs to {ended_s} s ({before.name})"
+        what = f"begins at {begun_s} s on a branch from {fork.name}, {beside}: two histories of one time"
         problems.append(Problem("equivocation", now.name, what))
     else:
         rolled_back.append(f"the log was rolled back to {fork.name} before {now.name}; the branches do not overlap in time")

@@ -88,12 +88,8 @@ def _merge(parts: Sequence[Part]) -> tuple[list[CheckedFrame], list[Problem]]:
             if other[0].digest != frame.digest:
                 what = f"frame {short(other[0].digest)} in {other[1]}, frame {short(frame.digest)} in {part.name}"
                 problems.append(Problem("period-equivocation", frame.name, what))
-    frames = sorted((frame for frame, _ in places.values()), key=lambda frame: (frame.first, _time(frame)))
+    frames = sorted((frame for frame, _ in places.values()), key=lambda frame: (frame.first, frame.ended_s))
     return frames, problems
-
-
-def _time(frame: CheckedFrame) -> int:
-    return max((record.end_s for record in frame.records if isinstance(record, Record)), default=0)
 
 
 def _gaps(frames: Sequence[CheckedFrame]) -> list[Problem]:

@@ -14,6 +14,9 @@ from protocol.tariff import Tariff, ceilings
 
 from .report import Check, Problem, judge, short
 
+MAX_LINES = 1_000
+"""Lines of a bill that are compared: a tariff has 32 elements of four components, so an honest bill has fewer."""
+
 
 class Priced(NamedTuple):
     """The recomputed bill, and what had been used when the charged frame ended (None: that frame is not among the records)."""
@@ -91,11 +94,12 @@ def _differences(ours: dict[str, Any], theirs: dict[str, Any]) -> list[Problem]:
     problems = []
     for name in sorted(ours.keys() | theirs.keys()):
         if name != "lines" and not _same(ours.get(name), theirs.get(name)):
-            problems.append(Problem("arithmetic", f"bill.{name}", f"says {theirs.get(name)!r}, the records come to {ours.get(name)!r}"))
+            what = f"says {_shown(theirs.get(name))}, the records come to {ours.get(name)!r}"
+            problems.append(Problem("arithmetic", f"bill.{name}", what))
     lines = theirs.get("lines")
     if type(lines) is not list:
         return [*problems, Problem("arithmetic", "bill.lines", "must be a list")]
-    for i in range(max(len(lines), len(ours["lines"]))):
+    for i in range(min(max(len(lines), len(ours["lines"])), MAX_LINES)):
         mine, other = (side[i] if i < len(side) else None for side in (ours["lines"], lines))
         if mine is None or type(other) is not dict:
             what = "is not among the lines the records come to" if mine is None else "is missing"
@@ -103,9 +107,13 @@ def _differences(ours: dict[str, Any], theirs: dict[str, Any]) -> list[Problem]:
             continue
         for name in sorted(mine.keys() | other.keys()):
             if not _same(mine.get(name), other.get(name)):
-                what = f"says {other.get(name)!r}, the records come to {mine.get(name)!r}"
+                what = f"says {_shown(other.get(name))}, the records come to {mine.get(name)!r}"
                 problems.append(Problem("arithmetic", f"bill.lines[{i}].{name}", what))
     return problems
+
+
+def _shown(value: Any) -> str:
+    return repr(value)[:100]
 
 
 def _same(mine: Any, other: Any) -> bool:

@@ -93,14 +93,14 @@ def judge_bundle(subject: str, examined: Examined, trust: Trust) -> Report:
     """The report on an examined bundle."""
     bundle, frames, disputed, problems = examined
     session = bundle.session
-    roots = [link.root for link in bundle.links]
-    problems = [*problems, *(problem for frame in frames for problem in belongs(frame, session.device, examined.keys, roots))]
+    keys, roots = examined.keys, [link.root for link in bundle.links]
+    problems = [*problems, *(problem for frame in frames for problem in belongs(frame, session.device, keys, roots))]
     walked = log.walk(frames)
     problems = [*problems, *walked.problems, *log.coverage(session, walked)]
     records = walked.records()
     hidden_problems, gone, hidden = attached.erasure_problems(bundle, walked)
     problems += hidden_problems + registers.register_problems(session, records, bundle.hand_overs)
-    conflict_problems, notes = conflicts.conflict_problems(session, walked, disputed, bundle.rulings, examined.keys)
+    conflict_problems, notes = conflicts.conflict_problems(session, walked, disputed, bundle.rulings, keys)
     problems += conflict_problems
 
     used = {frame.link for frame in frames if frame.link is not None}

@@ -47,8 +47,10 @@ MAX_FRAMES = 400_000
 """62 days at a record every 15 s; a meter-year of quarter-hours has 35,136."""
 MAX_LINKS = 4_000_000
 """A year of epochs of 10 s."""
-MAX_LIST = 10_000
-"""Receipts, rulings, erasures … of one bill."""
+MAX_LIST = 1_000
+"""Key events, erasures, rulings, OCMF texts … of one bill: far more than any honest one has, and no reader's loops over two lists hurt."""
+MAX_RECEIPTS = 100
+"""The latest suffices, and each is held against every frame."""
 MAX_TEXT = 65_536
 """An OCMF text with hundreds of readings; a rule's name is far shorter."""
 MAX_SIGNERS = 8
@@ -216,7 +218,7 @@ def parse_bundle(document: dict[str, Any], *, with_frames: bool = True) -> Bundl
         chain_halts=_read_all(ChainHalt, document["chainHalts"], "chainHalts"),
         frames=tuple(parse_frame(item, f"frames[{i}]") for i, item in enumerate(frames)) if with_frames else (),
         conflicts=tuple(parse_frame(item, f"conflicts[{i}]") for i, item in enumerate(_list(document["conflicts"], MAX_LIST, "conflicts"))),
-        receipts=_read_all_signed(Receipt, document["receipts"], "receipts"),
+        receipts=_read_all_signed(Receipt, _list(document["receipts"], MAX_RECEIPTS, "receipts"), "receipts"),
         ocmf=_read_all(OcmfText, document["ocmf"], "ocmf"),
         hand_overs=_read_all_signed(HandOver, document["handOvers"], "handOvers"),
         rulings=_read_all_signed(Ruling, document["rulings"], "rulings"),

@@ -7,16 +7,21 @@ import random
 import re
 import zlib
 from collections.abc import Iterator
+from pathlib import Path as PathOf
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from auditor.links_file import Checkpoint, Header, anchor_line, checkpoint_line, header_line, key_line, read_links
 from auditor.report import Report, Verdict
+from auditor.trust import key_heads
 from auditor.verify import verify
 from protocol import packed
 from protocol.bundle import bundle_document, encode_bundle
+from protocol.errors import Malformed
+from protocol.hashing import ZERO32
 
 from .make_bundle import Evidence
 
@@ -165,6 +170,19 @@ def test_random_and_damaged_bytes_are_reported_as_form(noise: bytes, place: int)
             assert report.verdict_of("form") is Verdict.FAIL or not noise or candidate[:10] != PACKED[:10]
 
 
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(noise=st.binary(max_size=300), place=st.integers(0, 1_500))
+def test_any_bytes_as_a_file_of_links_are_refused_in_one_way_or_read(noise: bytes, place: int, tmp_path: PathOf) -> None:
+    path = tmp_path / "links"
+    for raw in (noise, LINKS[:place] + noise + LINKS[place + len(noise) :], LINKS + noise):
+        path.write_bytes(raw)
+        try:
+            kept = read_links(path)
+        except Malformed:
+            continue
+        assert kept.all_heads <= KEPT_HEADS
+
+
 def test_a_pretty_printed_file_reads_the_same() -> None:
     import json
 
@@ -193,5 +211,21 @@ def test_a_frames_list_inside_another_document_is_not_taken_for_the_frames() -> 
     assert {check.name for check in report.failed} == {"agreement"}
 
 
+def kept_lines() -> bytes:
+    """A file of links with everything of the scene, as `sync` writes it (its chains begin at zero)."""
+    head, lines, links = ZERO32, [], []
+    header = Header(31337, ZERO32, SCENE.registry, SCENE.anchor_log, 0)
+    for link in SCENE.links[:3]:
+        links.append(link._replace(previous_head=head))
+        head = links[-1].head
+        lines.append(anchor_line(links[-1]))
+    KEPT_HEADS.update(link.head for link in links)
+    event = SCENE.key_events[0]
+    keys = key_line(SCENE.device, event, key_heads(SCENE.device, [event])[0])
+    return header_line(header) + b"".join(lines) + keys + checkpoint_line(Checkpoint(9, ZERO32, 9))
+
+
 PACKED = encode_bundle(SCENE.bundle())
 TEXT = zlib.decompress(PACKED, 31)
+KEPT_HEADS = set(key_heads(SCENE.device, SCENE.key_events))
+LINKS = kept_lines()
