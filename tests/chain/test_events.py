@@ -102,7 +102,7 @@ def test_nothing_is_read_before_the_deployment_is_final(manual_stage: StageMaker
     assert (batch.rolled_back_to, batch.events, batch.known, batch.caught_up) == (None, (), (), False)
 
 
-@pytest.mark.parametrize("seed", [20, 21])
+@pytest.mark.parametrize("seed", [20, pytest.param(21, marks=pytest.mark.slow)])
 def test_random_reorganisations_leave_the_book_exact(manual_stage: StageMaker, tmp_path: Path, seed: int) -> None:
     """Three hundred random steps: send, mine, go back up to the final block, read, restart the reader."""
     depth, chooser = 5, random.Random(seed)

@@ -302,7 +302,7 @@ class RandomLife(Actor):
             self.counts["meddled"] += 1
 
 
-@pytest.mark.parametrize("seed", [1, 7])
+@pytest.mark.parametrize("seed", [1, pytest.param(7, marks=pytest.mark.slow)])
 def test_in_random_lives_every_intent_is_carried_out_once(manual_stage: StageMaker, store: SqliteStore, seed: int) -> None:
     """Deaths, reorganisations above the final block, another program on the same key, lost pools: 300 random moves."""
     life = RandomLife(manual_stage(RandomLife.DEPTH), store, random.Random(seed))
