@@ -17,7 +17,7 @@ from .hexes import to_hex
 from .ledger import Kind, Ledger
 from .models import HOUSE, ChainEventRow, ClaimRow, Operator, SessionRow
 from .quotes import take_voucher
-from .sessions import end, live_session, opened
+from .sessions import end, get_session, live_session, opened
 from .states import State, step
 from .supply import issue_grant, send
 
@@ -40,7 +40,9 @@ def apply(db: Session, service: Service, row: ChainEventRow, body: events.Body) 
 
 
 def _session(db: Session, session: bytes) -> SessionRow | None:
-    return db.scalar(select(SessionRow).where(SessionRow.session == session).with_for_update())
+    if db.scalar(select(SessionRow.session).where(SessionRow.session == session)) is None:
+        return None
+    return get_session(db, session, lock=True)
 
 
 def _ledger(db: Session, service: Service, operator_id: int) -> Ledger:

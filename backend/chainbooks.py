@@ -51,6 +51,9 @@ class ChainBooks:
         batch = self._reader.read(known)
         if not batch.known:
             return False  # the deployment is not final yet
+        unchanged = batch.rolled_back_to is None and not batch.events and batch.known == tuple(known)
+        if before is not None and unchanged and (batch.final.number, batch.caught_up) == (before.final_number, before.caught_up):
+            return False  # nothing new: nothing to write
         through, final = self._client.block_of(batch.known[-1].hash), self._client.block_of(batch.final.hash)
         if through is None or final is None:
             raise ChainMoved("a block is gone that the node gave a moment ago; read again")

@@ -35,6 +35,7 @@ class Service:
         self.deployment = deployment
         self.calls = Calls(deployment)
         self.hub = Hub()
+        self.clock: Callable[[], float] = time.time  # UTC seconds; the one clock of the service
         self.money: Domain = money_domain(deployment.chain_id, deployment.escrow)
         self.control: Domain = control_domain(deployment.chain_id, deployment.registry)
         self.caches: dict[str, Any] = {}
@@ -51,10 +52,9 @@ class Service:
             raise Misconfigured(str(error), "chain.deployment_file") from None
         return cls(settings, keys, Database(settings.database), deployment)
 
-    @staticmethod
-    def now_s() -> int:
-        """UTC seconds by this machine's clock."""
-        return int(time.time())
+    def now_s(self) -> int:
+        """UTC seconds by this machine's clock, whole."""
+        return int(self.clock())
 
     @property
     def payee(self) -> bytes:

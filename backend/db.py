@@ -55,7 +55,10 @@ class Database:
         # A class of its own, so that listeners of one database do not hear another's sessions.
         self.session_class: type[Session] = type("WattproofSession", (Session,), {})
         self._write = sessionmaker(self.engine, class_=self.session_class, expire_on_commit=False)
-        self._read = sessionmaker(self.engine.execution_options(wattproof_read=True), expire_on_commit=False)
+        options: dict[str, Any] = {"wattproof_read": True}
+        if not self.is_sqlite:
+            options["isolation_level"] = "REPEATABLE READ"  # as in SQLite: what one reader sees is of one moment
+        self._read = sessionmaker(self.engine.execution_options(**options), expire_on_commit=False)
 
     def lock_process(self) -> None:
         """Take the file's process lock (SQLite only). Raises `Misconfigured` where another service holds it."""

@@ -14,7 +14,7 @@ from protocol.evidence import epoch_tree
 from protocol.hashing import ZERO32
 from protocol.merkle import Tree
 
-from .alarms import AlarmKind, clear_alarm, raise_alarm
+from .alarms import AlarmKind, clear_alarm, open_alarm, raise_alarm
 from .context import Service
 from .facts import chain_status
 from .models import HOUSE, AnchorLinkRow, Epoch, FrameRow, IntentRow
@@ -31,15 +31,23 @@ def standing_head(db: Session, anchorer: bytes) -> AnchorLinkRow | None:
 
 
 def round_(service: Service, writing: Writing) -> None:
-    """Follow the epoch under way; close the next when its time has come."""
+    """Follow the epoch under way; close the next when its time has come. Writes only where there is something to write."""
+    with service.db.reading() as db:
+        idle = not db.scalars(select(Epoch.id).where(Epoch.state == "closed")).all() and not _time_to_close(db, service)
+        late = _overdue(db, service)
+        said = open_alarm(db, HOUSE, AlarmKind.RECEIPT_OVERDUE, "anchors") is not None
+    if bool(late) != said:
+        with writing() as db:
+            _say_overdue(db, service, late)
+    if idle:
+        return
     with writing() as db:
         under_way = db.scalars(select(Epoch).where(Epoch.state == "closed").order_by(Epoch.id)).all()
         for epoch in under_way:
             if not _anchored(db, service, epoch):
                 _want(db, service, epoch)
-        if all(epoch.state == "anchored" for epoch in under_way):
+        if all(epoch.state == "anchored" for epoch in under_way) and _time_to_close(db, service):
             _close_next(db, service)
-        _overdue(db, service)
 
 
 def _anchored(db: Session, service: Service, epoch: Epoch) -> bool:
@@ -66,11 +74,14 @@ def _want(db: Session, service: Service, epoch: Epoch) -> None:
     epoch.intent_id = intent.id
 
 
-def _close_next(db: Session, service: Service) -> None:
-    now, seconds = service.now_s(), service.settings.settlement.epoch_seconds
+def _time_to_close(db: Session, service: Service) -> bool:
     last_closed = db.scalar(select(func.max(Epoch.closed_at_s)))
-    if last_closed is not None and now < last_closed + seconds:
-        return
+    if last_closed is not None and service.now_s() < last_closed + service.settings.settlement.epoch_seconds:
+        return False
+    return db.scalar(select(FrameRow.id).where(FrameRow.epoch_id.is_(None)).limit(1)) is not None
+
+
+def _close_next(db: Session, service: Service) -> None:
     waiting = db.execute(
         select(FrameRow.id, FrameRow.digest).where(FrameRow.epoch_id.is_(None)).order_by(FrameRow.id).limit(MAX_FRAMES)
     ).all()
@@ -78,7 +89,8 @@ def _close_next(db: Session, service: Service) -> None:
         return
     tree = epoch_tree([row.digest for row in waiting])
     epoch = Epoch(
-        operator_id=HOUSE, anchorer=service.keys.sender.address, root=tree.root, frame_count=len(waiting), state="closed", closed_at_s=now
+        operator_id=HOUSE, anchorer=service.keys.sender.address, root=tree.root, frame_count=len(waiting), state="closed",
+        closed_at_s=service.now_s(),
     )  # fmt: skip
     db.add(epoch)
     db.flush()
@@ -91,16 +103,18 @@ def _close_next(db: Session, service: Service) -> None:
     log.info("epoch closed", frames=len(waiting), root=tree.root.hex())
 
 
-def _overdue(db: Session, service: Service) -> None:
-    """Receipts promise a time; a service that breaks it says so before others do."""
-    now = service.now_s()
+def _overdue(db: Session, service: Service) -> int:
+    """Frames that are not anchored by the time their receipts name."""
     under_way = select(Epoch.id).where(Epoch.state == "closed")
     waiting = FrameRow.epoch_id.is_(None) | FrameRow.epoch_id.in_(under_way)
-    late = db.scalar(select(func.count()).select_from(FrameRow).where(waiting, FrameRow.anchor_by_s < now))
+    return int(db.scalar(select(func.count()).select_from(FrameRow).where(waiting, FrameRow.anchor_by_s < service.now_s())) or 0)
+
+
+def _say_overdue(db: Session, service: Service, late: int) -> None:
+    """Receipts promise a time; a service that breaks it says so before others do."""
     if late:
-        raise_alarm(
-            db, service, HOUSE, AlarmKind.RECEIPT_OVERDUE, "anchors", f"{late} frames are not anchored by the time their receipts name"
-        )
+        detail = f"{late} frames are not anchored by the time their receipts name"
+        raise_alarm(db, service, HOUSE, AlarmKind.RECEIPT_OVERDUE, "anchors", detail)
     else:
         clear_alarm(db, service, HOUSE, AlarmKind.RECEIPT_OVERDUE, "anchors")
 

@@ -16,6 +16,7 @@ from enum import StrEnum
 from typing import NamedTuple
 
 from sqlalchemy import func, insert, select, update
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from protocol.hashing import keccak
@@ -74,10 +75,15 @@ class Ledger:
         where = (Account.operator_id == self._operator, Account.kind == kind, Account.reference == reference)
         found = self._db.scalar(select(Account.id).where(*where))
         if found is None:
-            row = Account(operator_id=self._operator, kind=kind, reference=reference)
-            self._db.add(row)
-            self._db.flush()
-            found = row.id
+            try:
+                with self._db.begin_nested():
+                    row = Account(operator_id=self._operator, kind=kind, reference=reference)
+                    self._db.add(row)
+                return row.id
+            except IntegrityError:  # another transaction opened it at the same moment
+                found = self._db.scalar(select(Account.id).where(*where))
+                if found is None:
+                    raise
         return found
 
     def move(self, debit: int, credit: int, amount_micro: int, cause: str, reference: bytes, *parts: bytes | int) -> Move:

@@ -182,16 +182,19 @@ def _sending(service: Service, client: ChainClient, key: Signer) -> Round:
     """One sender a key, made once the lease is held; the store refuses to save for a process that lost it."""
     place = f"sender {to_hex(key.address)}"
     senders: dict[str, Sender] = {}
+    troubles: dict[str, tuple[str, ...]] = {"said": ("not looked yet",)}
 
     def run(writing: Writing) -> bool:
         if "sender" not in senders:
             senders["sender"] = Sender(client, TransactionSigner(client, key.secret), DatabaseStore(service, writing))
         report = senders["sender"].step()
-        with writing() as db:
-            if report.troubles:
-                raise_alarm(db, service, HOUSE, AlarmKind.TRANSACTION_STUCK, place, "; ".join(report.troubles))
-            else:
-                clear_alarm(db, service, HOUSE, AlarmKind.TRANSACTION_STUCK, place)
+        if report.troubles != troubles["said"]:
+            with writing() as db:
+                if report.troubles:
+                    raise_alarm(db, service, HOUSE, AlarmKind.TRANSACTION_STUCK, place, "; ".join(report.troubles))
+                else:
+                    clear_alarm(db, service, HOUSE, AlarmKind.TRANSACTION_STUCK, place)
+            troubles["said"] = report.troubles
         return report.changed
 
     return run

@@ -27,7 +27,7 @@ from .models import Operator, Point, SessionFrame, SessionRow, SignedAmount, Sig
 from .outbox import intend
 from .points import free_vouchers, get_device, get_point, tariff_of
 from .policies import parse_policy
-from .sessions import end, highest_amount, live_session, ready, require_live
+from .sessions import end, get_session, highest_amount, live_session, ready, require_live
 from .states import State, step
 from .supply import send, terms_of
 
@@ -113,9 +113,10 @@ def estimate(terms: Terms, lock_micro: int) -> dict[str, int | None]:
 
 def open_session(db: Session, service: Service, quote_id: str, opening: tuple[int, int], signature: bytes) -> SessionRow:
     """Take the payer's signed Open (lock_micro, deadline_s) and relay it. The same again is a success."""
-    row = db.scalar(select(SessionRow).where(SessionRow.quote_id == quote_id).with_for_update())
-    if row is None:
+    session = db.scalar(select(SessionRow.session).where(SessionRow.quote_id == quote_id))
+    if session is None:
         raise NotFound("no such quote; quotes run out within minutes", "quoteId")
+    row = get_session(db, session, lock=True)  # one opening at a time at a point
     lock_micro, deadline_s = opening
     message = Open(row.session, lock_micro, deadline_s)
     document = jsons.dumps(to_json(message))
@@ -130,7 +131,6 @@ def open_session(db: Session, service: Service, quote_id: str, opening: tuple[in
     if lock_micro < 1:
         raise BadRequest("must be at least 1", "lockMicro")
     _check_payer(service, row, message, signature)
-    get_device(db, row.device, lock=True)  # one opening at a time: the point's own rule is an index, this makes its error a sentence
     if live_session(db, row.device, row.channel) is not None:
         raise Conflict("this point has been taken since; ask for another quote when it is free", "quoteId")
     take_voucher(db, row)

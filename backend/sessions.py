@@ -20,7 +20,7 @@ from .errors import BadRequest, Conflict, NotFound
 from .frames import last_frame
 from .hexes import to_hex
 from .models import AgentMessage, Command, Confirmation, Device, Reading, SessionRow, SignedAmount
-from .points import point_at
+from .points import get_device, point_at
 from .states import LIVE, State, step
 from .supply import close_messages, command, command_channel, issue_grant, last_command, measured
 
@@ -30,11 +30,16 @@ MAX_PAGE = 200
 
 
 def get_session(db: Session, session: bytes, operator_id: int | None = None, *, lock: bool = False) -> SessionRow:
-    """A session by id. Raises `NotFound`."""
-    query = select(SessionRow).where(SessionRow.session == session)
-    row = db.scalar(query.with_for_update() if lock else query)
+    """A session by id. `lock`: to change it. Raises `NotFound`.
+
+    Whoever changes a session holds its *device's* row: one lock, so nobody can wait for another in a circle.
+    """
+    row = db.get(SessionRow, session)
     if row is None or (operator_id is not None and row.operator_id != operator_id):
         raise NotFound("there is no such session here", "session")
+    if lock:
+        get_device(db, row.device, lock=True)
+        db.refresh(row)  # what was read before the lock may be old
     return row
 
 

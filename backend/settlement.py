@@ -21,7 +21,7 @@ from .hexes import address_in, to_hex
 from .ledger import Kind, Ledger
 from .models import HOUSE, ClaimRow, IntentRow, Operator, SessionRow, SignedAmount, Transfer
 from .outbox import OPEN, Writing, intend, intents_of
-from .sessions import highest_amount, sessions_in
+from .sessions import get_session, highest_amount, sessions_in
 from .states import State, step
 from .supply import terms_of
 
@@ -30,25 +30,33 @@ CLOSE_RETRY_S = 30
 
 
 def round_(service: Service, writing: Writing) -> None:
-    """One round over all sessions that have something to settle."""
-    with writing() as db:
+    """One round over all sessions that have something to settle. Looks first without a lock; then one session a transaction."""
+    with service.db.reading() as db:
         status = chain_status(db)
         if status is None or not status.caught_up:
             return  # what is claimed and closed already is not known yet
-        due: list[tuple[SessionRow, SignedAmount]] = []
+        due = []
         for row in sessions_in(db, State.RUNNING, State.ENDING, State.ENDED, State.SETTLING):
             amount = _claim_due(db, service, row, status.head_time_s)
             if amount is not None:
-                due.append((row, amount))
-        _claim(db, service, due)
-        for row in sessions_in(db, State.ENDED):
-            step(db, row, State.SETTLING, "claiming what was charged, then closing", service.now_s())
-        for row in sessions_in(db, State.SETTLING):
-            _settle(db, service, row)
-        for row in sessions_in(db, State.OPENING):
-            _opening_failed(db, service, row)
-        for operator in db.scalars(select(Operator).where(Operator.id != HOUSE)).all():
-            _pay_out(db, service, operator)
+                due.append((row.session, row.operator_id, row.metered, terms_of(row).payee))
+        ended = [row.session for row in sessions_in(db, State.ENDED)]
+        settling = [row.session for row in sessions_in(db, State.SETTLING)]
+        refused = [row.session for row in sessions_in(db, State.OPENING) if _refused_opening(db, row) is not None]
+        operators = list(db.scalars(select(Operator.id).where(Operator.id != HOUSE)))
+    _claim(service, writing, due, status.head_time_s)
+    for session in (*ended, *settling):
+        with writing() as db:
+            row = get_session(db, session, lock=True)
+            if row.state == State.ENDED:
+                step(db, row, State.SETTLING, "claiming what was charged, then closing", service.now_s())
+            if row.state == State.SETTLING:
+                _settle(db, service, row)
+    for session in refused:
+        with writing() as db:
+            _opening_failed(db, service, get_session(db, session, lock=True))
+    for operator_id in operators:
+        _pay_out(service, writing, operator_id)
 
 
 def last_claimable(db: Session, row: SessionRow) -> SignedAmount | None:
@@ -90,15 +98,21 @@ def claim_under_way(db: Session, row: SessionRow) -> bool:
     return db.scalar(query) is not None
 
 
-def _claim(db: Session, service: Service, due: Sequence[tuple[SessionRow, SignedAmount]]) -> None:
-    """Batches of one payee and one kind."""
-    groups: dict[tuple[int, bool, bytes], list[tuple[SessionRow, SignedAmount]]] = {}
-    for row, amount in due:
-        groups.setdefault((row.operator_id, row.metered, terms_of(row).payee), []).append((row, amount))
+def _claim(service: Service, writing: Writing, due: Sequence[tuple[bytes, int, bool, bytes]], chain_time_s: int) -> None:
+    """Batches of one payee and one kind. Sessions are locked in one order, and looked at again under their lock."""
+    groups: dict[tuple[int, bool, bytes], list[bytes]] = {}
+    for session, operator_id, metered, payee in due:
+        groups.setdefault((operator_id, metered, payee), []).append(session)
     size = service.settings.settlement.claim_batch_rows
-    for (operator_id, metered, payee), rows in groups.items():
-        for start in range(0, len(rows), size):
-            _batch(db, service, operator_id, metered, payee, rows[start : start + size])
+    for (operator_id, metered, payee), sessions in groups.items():
+        for start in range(0, len(sessions), size):
+            with writing() as db:
+                rows = [db.get_one(SessionRow, session) for session in sessions[start : start + size]]
+                locked = [get_session(db, row.session, lock=True) for row in sorted(rows, key=lambda row: row.device)]
+                amounts = [(row, _claim_due(db, service, row, chain_time_s)) for row in locked]
+                still_due = [(row, amount) for row, amount in amounts if amount is not None]
+                if still_due:
+                    _batch(db, service, operator_id, metered, payee, still_due)
 
 
 def _batch(
@@ -155,32 +169,39 @@ def _settled(db: Session, service: Service, row: SessionRow) -> None:
     log.info("session settled", session=to_hex(row.session), claimed=row.claimed_micro, returned=row.returned_micro)
 
 
+def _refused_opening(db: Session, row: SessionRow) -> IntentRow | None:
+    opens = intents_of(db, row.session, "open")
+    gone = opens and opens[-1].state in ("refused", "reverted") and opens[-1].reason_name != "SessionIdUsed"
+    return opens[-1] if gone else None
+
+
 def _opening_failed(db: Session, service: Service, row: SessionRow) -> None:
     """The chain refused the opening for good: nothing is locked, so it is over."""
-    opens = intents_of(db, row.session, "open")
-    if opens and opens[-1].state in ("refused", "reverted") and opens[-1].reason_name != "SessionIdUsed":
-        row.end_cause, row.end_detail = int(Cause.NEVER_STARTED), (opens[-1].reason or "the chain refused the opening")[:300]
+    intent = _refused_opening(db, row)
+    if row.state == State.OPENING and intent is not None:
+        row.end_cause, row.end_detail = int(Cause.NEVER_STARTED), (intent.reason or "the chain refused the opening")[:300]
         step(db, row, State.SETTLED, f"the chain refused the opening: {row.end_detail}", service.now_s())
 
 
-def _pay_out(db: Session, service: Service, operator: Operator) -> None:
+def _pay_out(service: Service, writing: Writing, operator_id: int) -> None:
     """Withdraw the payee's free balance. Not repeatable by itself, so never two at once, and each only after the last is read."""
     target = service.settings.settlement.payout_to
-    if target is None or operator.payee != service.keys.payee.address:
+    if target is None:
         return
-    ledger = Ledger(db, operator.id, service.now_s())
-    balance = ledger.balance(Kind.PAYEE)
-    if balance < service.settings.settlement.payout_amount_micro:
+    with service.db.reading() as db:
+        operator = db.get_one(Operator, operator_id)
+        balance = Ledger(db, operator.id, service.now_s()).balance(Kind.PAYEE)
+    if operator.payee != service.keys.payee.address or balance < service.settings.settlement.payout_amount_micro:
         return
-    earlier = intents_of(db, operator.payee.ljust(32, b"\0"), "payout")
-    done = sum(1 for intent in earlier if intent.state == "succeeded")
-    if any(intent.state == OPEN for intent in earlier) or done > _withdrawals_seen(db, operator.id):
-        return
-    call = service.calls.withdraw(address_in(target, "settlement.payout_to"), balance)
-    intend(
-        db, service, operator.id, call, kind="payout", cause=(operator.payee, len(earlier)), reference=operator.payee.ljust(32, b"\0"),
-        sender=operator.payee,
-    )  # fmt: skip
+    reference = operator.payee.ljust(32, b"\0")
+    with writing() as db:
+        earlier = intents_of(db, reference, "payout")
+        done = sum(1 for intent in earlier if intent.state == "succeeded")
+        if any(intent.state == OPEN for intent in earlier) or done > _withdrawals_seen(db, operator.id):
+            return
+        call = service.calls.withdraw(address_in(target, "settlement.payout_to"), balance)
+        cause = (operator.payee, len(earlier))
+        intend(db, service, operator.id, call, kind="payout", cause=cause, reference=reference, sender=operator.payee)
 
 
 def _withdrawals_seen(db: Session, operator_id: int) -> int:

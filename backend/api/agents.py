@@ -64,7 +64,6 @@ def post_hand_over(body: SignedHandOver, device: str, service: TheService, db: D
 @router.post("/ready")
 def post_ready(body: ReadyBody, agent: AgentCaller, service: TheService, db: Db) -> dict[str, Any]:
     """The grant is accepted, and here is the nonce RECONNECT must answer."""
-    get_device(db, agent.device, lock=True)
     row = get_session(db, hash_in(body.session, "session"), lock=True)
     if row.device != agent.device:
         raise BadRequest("this session is not at a point of this device", "session")

@@ -15,10 +15,10 @@ from typing import Any
 import httpx2
 
 from protocol.control import Action, AgentHello, KeyBinding, KeyRole, SessionGrant, SupplyCommand, SupplyConfirmation, SupplyState
-from protocol.eip712 import EVIDENCE, control_domain, digest, from_json, to_json
+from protocol.eip712 import EVIDENCE, Domain, control_domain, digest, from_json, to_json
 from protocol.evidence import ChargeKeyVoucher, Frame, Reason, Receipt, Record, details_hash, make_frame, meter_hash
 from protocol.keys import Signer, check_signature
-from protocol.money import MeteredCharge
+from protocol.money import MeteredCharge, session_id
 from protocol.pricing import Pricer
 from protocol.tariff import Tariff
 from protocol.wire import SignedFrame, frame_document
@@ -39,70 +39,34 @@ POLICY: dict[str, Any] = {
 }  # fmt: skip
 
 
-class BenchAgent:
-    """One device with one channel."""
+class Meter:
+    """One device with one channel: its keys, its register, and its signed log."""
 
-    def __init__(self, world: World, channel: int = 1) -> None:
-        self.world, self.channel = world, channel
+    def __init__(self, channel: int = 1) -> None:
+        self.channel = channel
         self.device = os.urandom(32)
         self.meter_key = Signer.create()
         self.charge_keys: dict[bytes, Signer] = {}
-        self.control = control_domain(world.deployment.chain_id, world.deployment.registry)
         self.incarnation, self.previous, self.sequence, self.head_seen = os.urandom(32), bytes(32), 1, bytes(32)
         self.register, self.clock = 5_000_000, int(time.time())
         self.meter_hash = meter_hash(SERIAL, PLACEMENT)
-        self.events: list[tuple[str, dict[str, Any]]] = []
         self.frames: list[SignedFrame] = []
-        self.highest = 0
-        self.supply = SupplyState.DISCONNECTED
-        self.auto = True  # obey commands as they come
-        self.point: dict[str, Any] = {}
-        self.grant: SessionGrant | None = None
-        self.pricer: Pricer | None = None
-        self._stop = threading.Event()
-        self._thread: threading.Thread | None = None
 
-    # --- enrolment ---
-
-    def enrol(self, tariff: dict[str, Any] | None = None, policy: dict[str, Any] | None = None, *, on_chain: bool = True) -> str:
-        self.policy = policy or POLICY
-        self.tariff = Tariff.from_document(tariff or TARIFF)
-        tariff_hash = self.world.call("POST", "/api/v1/tariffs", {"document": self.tariff.document})["tariffHash"]
-        deadline_s = int(time.time()) + 3_600
-        binding = KeyBinding(self.device, KeyRole.METER, self.meter_key.address, deadline_s)
-        body = {
-            "device": "0x" + self.device.hex(), "channel": self.channel, "name": "Bench", "placement": PLACEMENT, "serial": SERIAL,
-            "meterKey": "0x" + self.meter_key.address.hex(), "ratedWatts": RATED_WATTS, "tariffHash": tariff_hash, "policy": self.policy,
-            "registerDigits": DIGITS, "stepMilliwattHours": STEP,
-        }  # fmt: skip
-        if on_chain:
-            body["binding"] = {"deadlineS": deadline_s, "signature": "0x" + self.meter_key.sign(digest(self.control, binding)).hex()}
-        self.point = self.world.call("POST", "/api/v1/points", body)
-        self.control_key = bytes.fromhex(self.point["controlKey"][2:])
-        self.service_key = bytes.fromhex(self.point["serviceKey"][2:])
-        return str(self.point["pointId"])
-
-    # --- what it sends ---
-
-    def hello(self) -> dict[str, str]:
-        hello = AgentHello(self.device, int(time.time()), os.urandom(32))
-        document = to_json(hello) | {"signature": "0x" + self.meter_key.sign(digest(self.control, hello)).hex()}
-        return {"Authorization": "Wattproof " + base64.urlsafe_b64encode(json.dumps(document).encode()).decode().rstrip("=")}
-
-    def _path(self, call: str) -> str:
-        return f"{self.world.url}/api/v1/agents/0x{self.device.hex()}/{call}"
-
-    def post(self, call: str, body: Any, **headers: str) -> Any:
-        answer = httpx2.post(self._path(call), json=body, headers=headers, timeout=20)
-        assert answer.status_code == 200, answer.text
-        return answer.json()
-
-    def vouch(self) -> None:
+    def voucher(self) -> tuple[ChargeKeyVoucher, bytes]:
+        """A fresh charge key and the meter key's word for it."""
         key = Signer.create()
         self.charge_keys[key.address] = key
         voucher = ChargeKeyVoucher(self.device, self.channel, key.address, int(time.time()))
-        signature = self.meter_key.sign(digest(EVIDENCE, voucher))
-        self.post("vouchers", {"voucher": to_json(voucher), "signature": "0x" + signature.hex()})
+        return voucher, self.meter_key.sign(digest(EVIDENCE, voucher))
+
+    def binding(self, control: Domain, deadline_s: int) -> bytes:
+        return self.meter_key.sign(digest(control, KeyBinding(self.device, KeyRole.METER, self.meter_key.address, deadline_s)))
+
+    def restart(self, previous: bytes | None = None) -> None:
+        """A new incarnation that goes on from the last frame (or from another)."""
+        self.incarnation = os.urandom(32)
+        if previous is not None:
+            self.previous = previous
 
     def record(self, reason: Reason = Reason.PERIODIC, *, rise: int = 0, seconds: int = 1, power: int = 0, **changes: Any) -> Record:
         """The next record: the register rises by `rise` mWh in `seconds`."""
@@ -124,6 +88,62 @@ class BenchAgent:
         self.previous = signed.digest
         self.frames.append(signed)
         return signed
+
+
+class BenchAgent(Meter):
+    """A meter with an agent that calls and listens."""
+
+    def __init__(self, world: World, channel: int = 1) -> None:
+        super().__init__(channel)
+        self.world = world
+        self.control = control_domain(world.deployment.chain_id, world.deployment.registry)
+        self.events: list[tuple[str, dict[str, Any]]] = []
+        self.highest = 0
+        self.supply = SupplyState.DISCONNECTED
+        self.auto = True  # obey commands as they come
+        self.point: dict[str, Any] = {}
+        self.grant: SessionGrant | None = None
+        self.pricer: Pricer | None = None
+        self._stop = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    # --- enrolment ---
+
+    def enrol(self, tariff: dict[str, Any] | None = None, policy: dict[str, Any] | None = None, *, on_chain: bool = True) -> str:
+        self.policy = policy or POLICY
+        self.tariff = Tariff.from_document(tariff or TARIFF)
+        tariff_hash = self.world.call("POST", "/api/v1/tariffs", {"document": self.tariff.document})["tariffHash"]
+        deadline_s = int(time.time()) + 3_600
+        body = {
+            "device": "0x" + self.device.hex(), "channel": self.channel, "name": "Bench", "placement": PLACEMENT, "serial": SERIAL,
+            "meterKey": "0x" + self.meter_key.address.hex(), "ratedWatts": RATED_WATTS, "tariffHash": tariff_hash, "policy": self.policy,
+            "registerDigits": DIGITS, "stepMilliwattHours": STEP,
+        }  # fmt: skip
+        if on_chain:
+            body["binding"] = {"deadlineS": deadline_s, "signature": "0x" + self.binding(self.control, deadline_s).hex()}
+        self.point = self.world.call("POST", "/api/v1/points", body)
+        self.control_key = bytes.fromhex(self.point["controlKey"][2:])
+        self.service_key = bytes.fromhex(self.point["serviceKey"][2:])
+        return str(self.point["pointId"])
+
+    # --- what it sends ---
+
+    def hello(self) -> dict[str, str]:
+        hello = AgentHello(self.device, int(time.time()), os.urandom(32))
+        document = to_json(hello) | {"signature": "0x" + self.meter_key.sign(digest(self.control, hello)).hex()}
+        return {"Authorization": "Wattproof " + base64.urlsafe_b64encode(json.dumps(document).encode()).decode().rstrip("=")}
+
+    def _path(self, call: str) -> str:
+        return f"{self.world.url}/api/v1/agents/0x{self.device.hex()}/{call}"
+
+    def post(self, call: str, body: Any, **headers: str) -> Any:
+        answer = httpx2.post(self._path(call), json=body, headers=headers, timeout=20)
+        assert answer.status_code == 200, answer.text
+        return answer.json()
+
+    def vouch(self) -> None:
+        voucher, signature = self.voucher()
+        self.post("vouchers", {"voucher": to_json(voucher), "signature": "0x" + signature.hex()})
 
     def send(self, *frames: SignedFrame, charge: bool = True, expect: int = 200) -> dict[str, Any]:
         """Post frames, each with the charge it justifies, and check the receipt."""
@@ -194,8 +214,6 @@ class BenchAgent:
     def _granted(self, data: dict[str, Any]) -> None:
         grant = from_json(SessionGrant, data["grant"])
         check_signature(digest(self.control, grant), bytes.fromhex(data["signature"][2:]), self.control_key)
-        from protocol.money import session_id
-
         new = self.grant is None or grant.terms != self.grant.terms
         self.session_id = session_id(grant.terms, grant.chain_id, grant.escrow)
         self.grant, self.opened_at_s = grant, data["openedAtS"]
