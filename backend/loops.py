@@ -29,6 +29,7 @@ from .hexes import to_hex
 from .leases import LeaseHolder, release_all
 from .metrics import LOOP_ROUNDS
 from .models import HOUSE
+from .notices import Notices
 from .outbox import DatabaseStore, Writing
 
 log = structlog.get_logger()
@@ -143,6 +144,8 @@ class Loops:
         release_all(self._service)
         for loop in self.loops:
             loop.start()
+        if not self._service.db.is_sqlite:
+            Notices(self._service).start()
 
     def stop(self) -> None:
         """Ask all to stop and wait for their rounds to end."""

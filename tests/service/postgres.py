@@ -9,6 +9,9 @@ import subprocess
 import tempfile
 from pathlib import Path
 
+from backend.db import Database
+from backend.migrate import migrate
+
 
 def find_binaries() -> Path | None:
     """The folder of initdb and pg_ctl: on the PATH, or Debian's."""
@@ -55,12 +58,24 @@ class Cluster:
         assert done.returncode == 0, (self._folder / f"{program}.out").read_text()
 
     def url(self) -> str:
+        """A database at the present schema: migrated once, then copied."""
+        if self._count == 0:
+            template = Database(self._create("template_wattproof", "template1"))
+            migrate(template)
+            template.close()
+        self._count += 1
+        return self._create(f"t{self._count}", "template_wattproof")
+
+    def empty(self) -> str:
+        """A database without any table."""
+        self._count += 1
+        return self._create(f"e{self._count}", "template1")
+
+    def _create(self, name: str, template: str) -> str:
         import psycopg
 
-        self._count += 1
-        name = f"t{self._count}"
         with psycopg.connect(host=str(self._folder), user="wattproof", dbname="postgres", autocommit=True) as connection:
-            connection.execute(f"CREATE DATABASE {name}")
+            connection.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
         return f"postgresql+psycopg://wattproof@/{name}?host={self._folder}"
 
     def stop(self) -> None:

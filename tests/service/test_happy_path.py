@@ -5,6 +5,8 @@ from __future__ import annotations
 import sqlite3
 import time
 
+import pytest
+
 from protocol.bundle import decode_bundle
 from protocol.control import Cause, SupplyState
 from protocol.evidence import Reason
@@ -12,6 +14,8 @@ from tests.service.bench_agent import BenchAgent
 from tests.service.world import World, eventually
 
 LOCK_MICRO = 2_000
+
+pytestmark = pytest.mark.timeout(400)  # starts a chain and the programs; a loaded machine takes its time
 
 
 def test_from_enrolment_to_settlement(world: World) -> None:

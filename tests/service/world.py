@@ -35,7 +35,7 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def eventually(what: str, check: Callable[[], Any], timeout_s: float = 30) -> Any:
+def eventually(what: str, check: Callable[[], Any], timeout_s: float = 60) -> Any:
     """Wait until `check` gives something true; its last value is in the failure."""
     deadline, value = time.monotonic() + timeout_s, None
     while time.monotonic() < deadline:
@@ -90,7 +90,7 @@ class World:
         self.service: Program | None = None
         self.settings: dict[str, dict[str, Any]] = {
             "": {"log_format": "json"},
-            "chain": {"confirmations": 1, "poll_seconds": 0.1},
+            "chain": {"confirmations": 1, "poll_seconds": 0.2},
             "settlement": {"epoch_seconds": 1, "claim_age_seconds": 3600, "claim_amount_micro": 10**9, "reconcile_seconds": 1},
             "terms": {
                 "session_seconds": 3600, "stop_grace_seconds": 10, "close_delay_seconds": 10, "close_delay_blocks": 2,
@@ -172,7 +172,7 @@ class World:
                 return False
 
         try:
-            eventually("readiness", ready)
+            eventually("readiness", ready, 90)
         except AssertionError:
             raise AssertionError(self.readyz() + self.service.text()[-3000:]) from None
 
@@ -233,7 +233,7 @@ class Session:
         view: dict[str, Any] = self.payer.world.call("GET", self.path, token=self.token)
         return view
 
-    def reaches(self, state: str, timeout_s: float = 30) -> dict[str, Any]:
+    def reaches(self, state: str, timeout_s: float = 60) -> dict[str, Any]:
         try:
             eventually(f"session {state}", lambda: self.view()["state"] == state, timeout_s)
         except AssertionError as error:
