@@ -17,7 +17,7 @@ from protocol.evidence import Record
 from protocol.money import Terms
 from protocol.wire import decode_frame
 
-VECTORS = json.loads((Path(__file__).parent.parent / "vectors" / "logs.json").read_text("utf-8"))
+VECTORS = json.loads((Path(__file__).parent.parent / "vectors" / "logs.json").read_text("utf-8"))["vectors"]
 
 
 def _examined(documents: list[dict[str, Any]]) -> list[CheckedFrame]:

@@ -25,7 +25,7 @@ CLASSES = {cls.__name__: cls for cls in structs.STRUCTS}
 
 
 def load(name: str) -> list[dict[str, Any]]:
-    document: list[dict[str, Any]] = json.loads((FOLDER / name).read_text("utf-8"))
+    document: list[dict[str, Any]] = json.loads((FOLDER / name).read_text("utf-8"))["vectors"]
     assert len({entry["name"] for entry in document}) == len(document)
     return document
 
@@ -151,7 +151,7 @@ def answers(file: str) -> dict[str, dict[str, Any]]:
 
 
 def load_answers() -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = json.loads((FOLDER / "reference_answers.json").read_text("utf-8"))
+    found: list[dict[str, Any]] = json.loads((FOLDER / "reference_answers.json").read_text("utf-8"))["vectors"]
     return found
 
 
@@ -201,7 +201,7 @@ def test_the_reference_makes_the_same_bills() -> None:
 
 
 def test_the_reference_verified_and_priced_random_sessions_as_we_do() -> None:
-    sessions: list[dict[str, Any]] = json.loads((FOLDER / "reference_sessions.json").read_text("utf-8"))
+    sessions: list[dict[str, Any]] = json.loads((FOLDER / "reference_sessions.json").read_text("utf-8"))["vectors"]
     assert len(sessions) >= 100
     for answer in sessions:
         assert answer == answer_of(answer["seed"]), f"session {answer['seed']}"

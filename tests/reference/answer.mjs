@@ -8,7 +8,7 @@ import { bill, tariffHash } from './pricing.mjs'
 
 const read = path => JSON.parse(readFileSync(path, 'utf8'))
 const tidy = (_, value) => typeof value === 'bigint' ? Number(value) : value
-const rows = entries => `[\n${entries.map(entry => JSON.stringify(entry, tidy)).join(',\n')}\n]\n`
+const rows = entries => `{"vectors":[\n${entries.map(entry => JSON.stringify(entry, tidy)).join(',\n')}\n]}\n`
 const attempt = work => {
   try { return work() } catch (error) {
     if (error instanceof Refusal) return { refusal: error.kind }
@@ -72,6 +72,6 @@ if (mode === 'sessions') {
   process.stdout.write(rows(read(path).map(session)))
 } else {
   writeFileSync(join(out, 'merkle.json'), rows(merkle()))
-  const all = Object.entries(answers).map(([file, answer]) => ({ file, answers: read(join(path, file)).map(answer) }))
+  const all = Object.entries(answers).map(([file, answer]) => ({ file, answers: read(join(path, file)).vectors.map(answer) }))
   writeFileSync(join(out, 'reference_answers.json'), rows(all.flatMap(({ file, answers }) => answers.map(answer => ({ file, ...answer })))))
 }

@@ -25,9 +25,9 @@ def files() -> dict[str, bytes]:
 
 
 def rows(entries: list[dict[str, Any]]) -> bytes:
-    """A JSON list with one entry a line, so that a difference shows which entry changed."""
+    """`{"vectors": [...]}` with one entry a line, so that a difference shows which entry changed."""
     lines = ",\n".join(json.dumps(entry, separators=(",", ":"), ensure_ascii=False) for entry in entries)
-    return f"[\n{lines}\n]\n".encode()
+    return f'{{"vectors":[\n{lines}\n]}}\n'.encode()
 
 
 if __name__ == "__main__":

@@ -34,6 +34,10 @@ TWINS = {money.Open: money.TopUp, money.TopUp: money.Open, evidence.Frame: evide
 """A struct whose signature somebody might try to pass off as the other's."""
 
 
+ENUMS = {"role": 2, "action": 2, "state": 3, "cause": 7, "reason": 6}
+"""Members that count from 1 to this in Solidity too, which does not even take another number."""
+
+
 def value(cls: type, largest: bool = False) -> Any:
     """A value of a struct: `largest` fills every member as far as JSON can carry it."""
     members = []
@@ -42,6 +46,8 @@ def value(cls: type, largest: bool = False) -> Any:
         nested = next((c for c in STRUCTS if c.__name__ == kind), None)
         if nested is not None:
             members.append(value(nested, largest))
+        elif field.name in ENUMS:
+            members.append(ENUMS[field.name] if largest else 1)
         elif kind == "bool":
             members.append(largest)
         elif kind == "address":
