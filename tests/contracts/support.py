@@ -11,6 +11,7 @@ import copy
 import json
 import os
 import warnings
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +59,7 @@ def load_artifact(name: str, folder: Path = ARTIFACTS) -> dict[str, Any]:
     return artifact
 
 
+@cache
 def person(name: str) -> Signer:
     """The key of a named person: the same in every run."""
     return Signer(keccak(name.encode()))
