@@ -149,8 +149,9 @@ class _Ranges:
         return self._sorted[i] if i >= 0 and sequence <= self._sorted[i].last_sequence else None
 
     def overlap(self) -> Erasure | None:
-        """An erasure that begins inside the one before it."""
-        return next((now for before, now in pairwise(self._sorted) if now.first_sequence <= before.last_sequence), None)
+        """An erasure that begins inside the one before it, and is not the same again."""
+        pairs = pairwise(self._sorted)
+        return next((now for before, now in pairs if now.first_sequence <= before.last_sequence and now[:2] != before[:2]), None)
 
 
 def erased_text(erasure: Erasure) -> str:

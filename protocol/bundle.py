@@ -48,7 +48,9 @@ MAX_FRAMES = 400_000
 MAX_LINKS = 4_000_000
 """A year of epochs of 10 s."""
 MAX_LIST = 1_000
-"""Key events, erasures, rulings, OCMF texts … of one bill: far more than any honest one has, and no reader's loops over two lists hurt."""
+"""Key events, rulings, OCMF texts … of one bill: far more than any honest one has, and no reader's loops over two lists hurt."""
+MAX_ERASURES = 400_000
+"""One a record where two points of one device take turns."""
 MAX_RECEIPTS = 100
 """The latest suffices, and each is held against every frame."""
 MAX_TEXT = 65_536
@@ -156,8 +158,8 @@ def _value(value: Any) -> Any:
     return to_json(value) if isinstance(value, Terms) else value
 
 
-def _read_all(cls: type[T], document: Any, where: str) -> tuple[T, ...]:
-    return tuple(_read(cls, item, f"{where}[{i}]") for i, item in enumerate(_list(document, MAX_LIST, where)))
+def _read_all(cls: type[T], document: Any, where: str, limit: int = MAX_LIST) -> tuple[T, ...]:
+    return tuple(_read(cls, item, f"{where}[{i}]") for i, item in enumerate(_list(document, limit, where)))
 
 
 # ------------------------------------------------------------------ signed structs
@@ -222,7 +224,7 @@ def parse_bundle(document: dict[str, Any], *, with_frames: bool = True) -> Bundl
         ocmf=_read_all(OcmfText, document["ocmf"], "ocmf"),
         hand_overs=_read_all_signed(HandOver, document["handOvers"], "handOvers"),
         rulings=_read_all_signed(Ruling, document["rulings"], "rulings"),
-        erasures=_read_all(Erasure, document["erasures"], "erasures"),
+        erasures=_read_all(Erasure, document["erasures"], "erasures", MAX_ERASURES),
     )
 
 
