@@ -11,7 +11,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from protocol.bundle import Bundle, BundledFrame, SessionFacts, Signed, encode_bundle
-from protocol.bundle_parts import AnchorLink, ChainHalt, CreditNote, Erasure, HiddenRecord, KeyEvent, OcmfText, Tail
+from protocol.bundle_parts import ANOTHER_POINT, AnchorLink, ChainHalt, CreditNote, Erasure, HiddenRecord, KeyEvent, OcmfText, Tail
 from protocol.eip712 import from_json
 from protocol.evidence import ChargeKeyVoucher, HandOver, Receipt, Record, record_hash
 from protocol.merkle import Tree
@@ -42,8 +42,6 @@ from .points import get_point, hand_overs_of, tariff_of
 from .rating import pricer_of
 from .settlement import last_claimable
 from .supply import terms_of
-
-OTHER_POINT = "another point of the same device"
 
 
 def export(db: Session, service: Service, row: SessionRow) -> bytes:
@@ -205,4 +203,4 @@ class _Collector:
         return tuple(found)
 
     def _erasures(self) -> tuple[Erasure, ...]:
-        return tuple(Erasure(sequence, sequence, at_s, OTHER_POINT) for sequence, at_s in self._hidden)
+        return tuple(Erasure(sequence, sequence, at_s, ANOTHER_POINT) for sequence, at_s in self._hidden)
