@@ -7,6 +7,7 @@ stores nothing on disk; the real service is joined to the agent in tests/integra
 from __future__ import annotations
 
 import base64
+import contextlib
 import http.server
 import json
 import os
@@ -60,8 +61,9 @@ class Desk:
                 pass
 
             def do_POST(self) -> None:
-                body = self.rfile.read(int(self.headers["Content-Length"]))
-                if not desk.up:
+                length = int(self.headers["Content-Length"])
+                body = self.rfile.read(length)
+                if not desk.up or len(body) < length:  # away, or the agent died while it sent
                     self.close_connection = True
                     return
                 try:
@@ -74,7 +76,8 @@ class Desk:
                 self.send_header("Content-Type", "application/json")
                 self.send_header("Content-Length", str(len(raw)))
                 self.end_headers()
-                self.wfile.write(raw)
+                with contextlib.suppress(OSError):
+                    self.wfile.write(raw)
 
             def do_GET(self) -> None:
                 if not desk.up:
@@ -99,6 +102,9 @@ class Desk:
 
         class Server(http.server.ThreadingHTTPServer):
             daemon_threads = True
+
+            def handle_error(self, *_: Any) -> None:
+                pass  # agents are killed in the middle of a request
 
         self._server = Server(("127.0.0.1", 0), Handler)
         self.url = f"http://127.0.0.1:{self._server.server_port}"
@@ -139,6 +145,11 @@ class Desk:
             if events in self._streams:
                 self._streams.remove(events)
             self.changed.notify_all()
+
+    @property
+    def streaming(self) -> bool:
+        """Whether the agent's stream is open."""
+        return bool(self._streams)
 
     def drop_streams(self) -> None:
         for stream in list(self._streams):

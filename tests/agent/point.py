@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -152,14 +153,17 @@ class AgentPoint:
         seen = len(self.desk.vouchers)
         arguments = ["run", "--state", str(self.state), "--config", str(self.config), "--passphrase-file", str(self.passphrase)]
         with self.log.open("ab") as log:
-            self.agent = subprocess.Popen([*wrap, sys.executable, "-m", "meter_agent", *arguments], env=ENVIRONMENT, stderr=log, stdout=log)
+            command = [*wrap, sys.executable, "-m", "meter_agent", *arguments]
+            # A group of its own, so that `kill` reaches the agent also behind a wrapper.
+            self.agent = subprocess.Popen(command, env=ENVIRONMENT, stderr=log, stdout=log, start_new_session=True)
         if wait:
             self.desk.wait(lambda: len(self.desk.vouchers) > seen, "the agent")
 
     def kill(self) -> None:
         """`kill -9` the agent."""
         assert self.agent is not None
-        self.agent.kill()
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.agent.pid, signal.SIGKILL)
         self.agent.wait()
         self.agent = None
 
@@ -172,10 +176,11 @@ class AgentPoint:
         return code
 
     def close(self) -> None:
-        for process in (self.agent, self.rig):
-            if process is not None:
-                process.kill()
-                process.wait()
+        if self.agent is not None:
+            self.kill()
+        if self.rig is not None:
+            self.rig.kill()
+            self.rig.wait()
         self.desk.close()
 
     def tell(self, do: str, **arguments: Any) -> dict[str, Any]:
