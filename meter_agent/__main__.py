@@ -92,6 +92,7 @@ def run(
     from .keystore import Keystore, read_passphrase
     from .point import Point
 
+    _log_to_stderr()
     settings = load_config(config)
     identity = read_identity(state)
     if (hex_bytes(identity["device"], 32, "device"), identity["channel"]) != (settings.device, settings.channel):
@@ -155,6 +156,18 @@ def log(
 
     for line in log_lines(state, last, as_json=as_json):
         typer.echo(line)
+
+
+def _log_to_stderr() -> None:
+    """One line an event: for people on a terminal, JSON for a log collector. Nothing secret is ever an event's field."""
+    import structlog
+
+    people = sys.stderr.isatty()
+    renderer = structlog.dev.ConsoleRenderer() if people else structlog.processors.JSONRenderer()
+    structlog.configure(
+        processors=[structlog.processors.add_log_level, structlog.processors.TimeStamper(fmt="iso", utc=True), renderer],
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+    )
 
 
 def cli() -> int:

@@ -120,6 +120,7 @@ class Agent:
             self._watch()
         except DiskFull as error:  # nothing of the step happened, but that a contact may have opened
             self._disk.full(error)
+            self._metering.low_disk = True
         if not self._looker.busy and self._clock.monotonic_ns() >= self._look_ns:
             self._care()
             self._ask()
@@ -178,7 +179,9 @@ class Agent:
             self._look_ns = self._next_look_ns(ended_ns, done)
 
     def _next_look_ns(self, ended_ns: int, done: bool) -> int:
-        """The next sample; or, if a record is due by then, its very moment: it is dated to the second it is asked for."""
+        """The next sample; or, if a record is due by then, its very moment: it is dated to the second it is asked
+        for.
+        """
         sample_ns = max(self._asked_ns + self._config.sample_interval_s * NANO, ended_ns)
         due_s, _ = self._metering.next_record()
         due_ns = due_s * NANO - self._clock.now_ns() + self._clock.monotonic_ns()

@@ -34,7 +34,8 @@ class Course(NamedTuple):
 
 
 class Forecast:
-    """Prices the live session ahead of its `last` record; `register` is its last good one, from which the course counts.
+    """Prices the live session ahead of its `last` record; `register` is its last good one, from which the course
+    counts.
 
     UTC = monotonic + `utc_offset_ns`.
     """
@@ -67,7 +68,8 @@ class Forecast:
         return self._pricer.energy_milliwatt_hours + self.course.after(monotonic_ns)
 
     def last_before(self, passed: Callable[[int], bool], from_ns: int, until_ns: int) -> int | None:
-        """The last moment in [from, until] at which `passed` is not true yet, to a millisecond; `from` if it is true already.
+        """The last moment in [from, until] at which `passed` is not true yet, to a millisecond; `from` if it is true
+        already.
 
         None if it is not true even at `until`. `passed` must stay true once it is: cost and energy never fall.
         """

@@ -94,8 +94,9 @@ class Guard:
         """
         own = self._config.lost_communication
         silent_s = self._silent_s() - own.after_s
+        what = "the service is not heard"
         if self._disk.full_since_s is not None:
-            silent_s = max(silent_s, now_s - self._disk.full_since_s)
+            silent_s, what = max(silent_s, now_s - self._disk.full_since_s), "the disk takes nothing more"
         energy = session.pricer.energy_milliwatt_hours + self._metering.gauge.energy_milliwatt_hours
         if silent_s < 0:
             self._energy_when_lost = None
@@ -105,9 +106,9 @@ class Guard:
         used = energy - self._energy_when_lost
         for policy in (session.granted.policy.lost_communication, own):
             if policy.action == "disconnect":
-                return "the service is not heard, and the policy is to disconnect"
+                return f"{what}, and the policy is to disconnect"
             if used >= policy.milliwatt_hours or silent_s >= policy.seconds:
-                return f"the service has not been heard for {silent_s + own.after_s:.0f} s and {used} mWh: the policy's hold has ended"
+                return f"{what}, for {silent_s:.0f} s and {used} mWh: the policy's hold has ended"
         return ""
 
     def _money(self, session: Session) -> Decision:

@@ -27,8 +27,8 @@ from .worker import Inbox, Message, Worker
 
 EVENTS = frozenset(("grant", "command", "payment", "close", "head", "rotation"))
 STEADY_NS = 30 * NANO
-"""A stream that lasted this long was a good one, and the pauses begin small again. One that opens and breaks sooner is a
-service in trouble: it must not be called on without end.
+"""A stream that lasted this long was a good one, and the pauses begin small again. One that opens and breaks sooner
+is a service in trouble: it must not be called on without end.
 """
 
 logger = structlog.get_logger("wattproof.agent.stream")

@@ -1,0 +1,83 @@
+"""A clock that jumps and a disk that fills up, under a running agent."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from meter_agent.agent import Agent
+from meter_agent.clock import NANO, Clock
+from meter_agent.config import load_config
+from meter_agent.keystore import Keystore, read_passphrase
+from protocol.control import Cause, SupplyState
+from protocol.evidence import Flag
+from tests.agent.point import AgentPoint, until
+
+MakePoint = Callable[..., AgentPoint]
+
+
+@contextmanager
+def running(point: AgentPoint, clock: Clock) -> Iterator[Agent]:
+    """An agent in this process, so that its clock can be set."""
+    passphrase = read_passphrase(point.passphrase, None)
+    keys = Keystore(point.state / "keys")
+    agent = Agent(point.state, load_config(point.config), keys.meter(passphrase), keys.charge_keys(passphrase), clock)
+    thread = threading.Thread(target=agent.run)
+    thread.start()
+    try:
+        yield agent
+    finally:
+        agent.stop()
+        thread.join(20)
+        assert not thread.is_alive()
+
+
+def test_a_jump_of_the_clock_is_flagged_until_the_service_agrees_and_no_time_is_billed(make_point: MakePoint) -> None:
+    point = make_point()
+    jump_ns = 0
+    clock = Clock(lambda: time.time_ns() + jump_ns)
+    with running(point, clock):
+        session = point.session(lock_micro=10**9, policy={"recordIntervalS": 1})
+        session.start()
+        point.desk.wait(lambda: len(point.desk.records) >= 6, "records")
+        assert not point.desk.records[-1].flags & Flag.CLOCK_NOT_SYNCHRONISED
+        jump_ns = 3_600 * NANO
+        seen = len(point.desk.records)
+        point.desk.wait(lambda: len(point.desk.records) >= seen + 4, "records after the jump")
+        for record in point.desk.records[seen + 1 :]:
+            assert record.flags & Flag.CLOCK_NOT_SYNCHRONISED
+        assert point.desk.records[-1].end_s <= time.time() + 1
+        jump_ns = 0
+        point.desk.wait(lambda: not point.desk.records[-1].flags & Flag.CLOCK_NOT_SYNCHRONISED, "a clock that is right again")
+    assert point.desk.charges[-1]["elapsedS"] < 60
+    assert point.desk.faults == []
+
+
+def test_a_full_disk_loses_nothing_flags_and_ends_supply_by_policy(make_point: MakePoint) -> None:
+    if subprocess.run(["unshare", "-rm", "true"], check=False, capture_output=True).returncode:
+        pytest.skip("this machine allows no mount namespaces, so no small disk can be made")
+    point = make_point(settings='lowDiskBytes = 1048576\n[lostCommunication]\naction = "disconnect"\n')
+    small, trigger = point.directory / "small", point.directory / "fill-it"
+    small.mkdir()
+    script = (
+        'mount -t tmpfs -o size=2500k tmpfs "$0" && cp -a "$1/." "$0/" && mount --bind "$0" "$1" && '
+        '(while [ ! -e "$2" ]; do sleep 0.1; done; head -c 9000000 /dev/zero > "$0/filler") 2>/dev/null & '
+        'sleep 1; shift 2; exec "$@"'
+    )
+    point.start(wrap=("unshare", "-rm", "sh", "-c", script, str(small), str(point.state), str(trigger)))
+    session = point.session(lock_micro=10**9, policy={"recordIntervalS": 1})
+    session.start()
+    trigger.touch()
+    stop = point.stopped(30)
+    assert stop.flags & Flag.LOW_DISK
+    assert point.confirmed(SupplyState.DISCONNECTED).cause == Cause.LOST_COMMUNICATION
+    until(lambda: not point.tell("state")["contact_closed"], "the contact")
+    assert "the disk is full" in point.agent_log()
+    assert point.desk.faults == []  # no record is missing: the desk checks that they run on
+    assert os.path.exists(point.directory)
