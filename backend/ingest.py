@@ -7,30 +7,24 @@ of the device's meter key leave anything behind: nobody else can fill the tables
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgspec
 import structlog
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from protocol.control import Cause
 from protocol.eip712 import EVIDENCE, digest, hex_bytes, to_json
-from protocol.errors import BadSignature, Malformed
+from protocol.errors import Malformed
 from protocol.evidence import Receipt
-from protocol.wire import MAX_FRAME_BYTES, SignedFrame, check_frame, decode_frame
+from protocol.wire import MAX_FRAME_BYTES, decode_frame
 
-from .alarms import AlarmKind, raise_alarm
 from .context import Service
 from .errors import BadRequest
-from .frames import Place, frame_by_digest, locate
 from .hexes import to_hex
-from .models import ConflictRow, Device, DeviceKey, FrameRow, Incarnation, ReceiptRow, SessionRow
-from .rating import advance
-from .readings import judge_frame
-from .sessions import end, live_session, try_end
+from .intake import Arrived, Intake, Refused
+from .models import Device, FrameRow, ReceiptRow
 from .signed_amounts import take_charge, take_ocmf
-from .states import State
 
 log = structlog.get_logger()
 MAX_BODY_BYTES = 16 << 20
@@ -39,9 +33,6 @@ MAX_FRAMES = 1_000
 """Frames in one request: the transaction stays well below a second."""
 MAX_CHARGES = 1_000
 MAX_OCMF = 16
-ANCHOR_EPOCHS = 3
-"""A receipt promises the anchor after this many epochs: one that is open, one whose transaction is under way, one to spare."""
-ANCHOR_MARGIN_S = 60
 
 
 class Upload(msgspec.Struct, forbid_unknown_fields=True):
@@ -50,24 +41,6 @@ class Upload(msgspec.Struct, forbid_unknown_fields=True):
     frames: list[msgspec.Raw] = []
     charges: list[dict[str, Any]] = []
     ocmf: list[dict[str, Any]] = []
-
-
-class Refused(NamedTuple):
-    frame: bytes | None
-    code: str
-    detail: str
-    transient: bool = False
-
-    def to_document(self) -> dict[str, Any]:
-        frame = None if self.frame is None else to_hex(self.frame)
-        return {"frame": frame, "code": self.code, "detail": self.detail, "transient": self.transient}
-
-
-class Arrived(NamedTuple):
-    """A frame that can be read, and its bytes as received."""
-
-    signed: SignedFrame
-    body: bytes
 
 
 class Tally:
@@ -81,8 +54,13 @@ class Tally:
     def to_document(self) -> dict[str, Any]:
         return {
             "receipts": [receipt_document(row) for row in self.receipts], "accepted": self.accepted, "repeated": self.repeated,
-            "refused": [item.to_document() for item in self.refused],
+            "refused": [_refused_document(item) for item in self.refused],
         }  # fmt: skip
+
+
+def _refused_document(item: Refused) -> dict[str, Any]:
+    frame = None if item.frame is None else to_hex(item.frame)
+    return {"frame": frame, "code": item.code, "detail": item.detail, "transient": item.transient}
 
 
 def parse_upload(body: bytes) -> Upload:
@@ -107,7 +85,8 @@ def decode_frames(upload: Upload, tally: Tally) -> list[Arrived]:
             tally.refused.append(Refused(None, "malformed", f"frames[{i}]: more than {MAX_FRAME_BYTES} bytes"))
             continue
         try:
-            arrived.append(Arrived(decode_frame(body), body))
+            signed = decode_frame(body)
+            arrived.append(Arrived(signed, signed.digest, body))
         except Malformed as error:
             tally.refused.append(Refused(None, "malformed", f"frames[{i}]: {error}"))
     return arrived
@@ -121,9 +100,18 @@ def ingest(db: Session, service: Service, upload: Upload, arrived: list[Arrived]
     for device_id in sorted(devices):  # one order for all requests, so that two of them cannot wait for each other
         device = db.scalar(select(Device).where(Device.device == device_id).with_for_update())
         if device is None:
-            tally.refused += [Refused(a.signed.digest, "unknown_device", "this device is not enrolled here") for a in devices[device_id]]
+            tally.refused += [Refused(a.digest, "unknown_device", "this device is not enrolled here") for a in devices[device_id]]
             continue
-        _device(db, service, device, devices[device_id], tally)
+        device.last_heard_at_s = service.now_s()
+        intake = Intake(db, service, device)
+        for item in devices[device_id]:
+            intake.take(item)
+        intake.close()
+        tally.accepted += intake.accepted
+        tally.repeated += intake.repeated
+        tally.refused += intake.refused
+        if intake.last is not None:
+            tally.receipts.append(_receipt(db, service, device, intake.last))
     for i, charge in enumerate(upload.charges):
         problem = take_charge(db, service, charge, f"charges[{i}]")
         if problem:
@@ -139,144 +127,6 @@ def _frame_named(charge: dict[str, Any]) -> bytes | None:
         return hex_bytes(charge.get("frame"), 32, "frame")
     except Malformed:
         return None
-
-
-def _device(db: Session, service: Service, device: Device, arrived: list[Arrived], tally: Tally) -> None:
-    """All frames of one device, in order. After a gap the rest waits for it to be filled."""
-    stored: list[tuple[FrameRow, SignedFrame]] = []
-    last: FrameRow | None = None
-    gap = ""
-    device.last_heard_at_s = service.now_s()
-    for item in arrived:
-        signed = item.signed
-        key = _key_for(db, device, signed)
-        if key is None:
-            tally.refused.append(
-                Refused(signed.digest, "bad_signature", f"not signed by the device's meter key {to_hex(device.meter_key)}")
-            )
-            continue
-        place = Place(gap=gap) if gap else locate(db, device, signed)
-        if place.repeated is not None:
-            tally.repeated += 1
-            last = place.repeated
-        elif place.gap:
-            gap = gap or place.gap
-            tally.refused.append(Refused(signed.digest, "gap", place.gap, transient=True))
-        elif place.contradiction:
-            tally.refused.append(Refused(signed.digest, "malformed", place.contradiction))
-            gap = gap or "a frame before it was refused"
-        elif place.rival is not None:
-            _keep_proof(db, service, device, item, place)
-            tally.refused.append(
-                Refused(signed.digest, "equivocation", f"another frame stands there: {to_hex(place.rival.digest)}; both are kept")
-            )
-            gap = gap or "a frame before it was refused as equivocation"
-        else:
-            last = _store(db, service, device, item, key, place)
-            stored.append((last, signed))
-            tally.accepted += 1
-    if stored:
-        _price(db, service, device, stored)
-    if last is not None:
-        tally.receipts.append(_receipt(db, service, device, last))
-
-
-def _key_for(db: Session, device: Device, signed: SignedFrame) -> bytes | None:
-    """The meter key that signed, if it is the device's, or was while the frame was made (caught up after a rotation)."""
-    try:
-        check_frame(signed, device.meter_key)
-        return device.meter_key
-    except BadSignature:
-        pass
-    for old in db.scalars(select(DeviceKey).where(DeviceKey.device == device.device, DeviceKey.until_s.is_not(None))):
-        try:
-            check_frame(signed, old.key)
-        except BadSignature:
-            continue
-        if old.last_frame is None or frame_by_digest(db, old.last_frame) is None:
-            return old.key  # the rotation's last frame is still to come: at or before it the old key is valid
-    return None
-
-
-def _store(db: Session, service: Service, device: Device, item: Arrived, key: bytes, place: Place) -> FrameRow:
-    signed, frame, now = item.signed, item.signed.frame, service.now_s()
-    flags = judge_frame(db, service, device, signed)
-    if place.rolled_back:
-        flags.append("rolled-back")
-    row = FrameRow(
-        operator_id=device.operator_id, device=device.device, incarnation=frame.incarnation, first_sequence=frame.first_sequence,
-        last_sequence=signed.last_sequence, digest=signed.digest, previous=frame.previous_frame, head_seen=frame.head_seen, meter_key=key,
-        start_s=min(r.start_s for r in signed.records), end_s=max(r.end_s for r in signed.records), body=item.body, received_at_s=now,
-        anchor_by_s=now + ANCHOR_EPOCHS * service.settings.settlement.epoch_seconds + ANCHOR_MARGIN_S, flagged=" ".join(flags)[:100],
-    )  # fmt: skip
-    db.add(row)
-    db.flush()
-    branch = db.get(Incarnation, (device.device, frame.incarnation))
-    if branch is None:
-        parent = frame_by_digest(db, frame.previous_frame)
-        db.add(Incarnation(
-            operator_id=device.operator_id, device=device.device, incarnation=frame.incarnation,
-            parent_frame_id=None if parent is None else parent.id, first_frame_id=row.id, tip_frame_id=row.id,
-            rolled_back=place.rolled_back,
-        ))  # fmt: skip
-        if place.rolled_back:
-            raise_alarm(
-                db, service, device.operator_id, AlarmKind.LOG_ROLLED_BACK, f"device {to_hex(device.device)}",
-                f"the agent's log went back to before record {signed.frame.first_sequence}; no time overlaps, so nothing is disputed",
-            )  # fmt: skip
-    else:
-        branch.tip_frame_id = row.id
-    device.tip_frame_id = row.id
-    return row
-
-
-def _keep_proof(db: Session, service: Service, device: Device, item: Arrived, place: Place) -> None:
-    """Equivocation: keep the second frame beside the first, tell people, and bill nothing measured after the disputed place."""
-    assert place.rival is not None
-    signed = item.signed
-    if db.scalar(select(ConflictRow.id).where(ConflictRow.digest == signed.digest)) is not None:
-        return
-    disputed_from_s = min(place.rival.start_s, signed.records[0].start_s)
-    db.add(ConflictRow(
-        operator_id=device.operator_id, device=device.device, incarnation=signed.frame.incarnation,
-        first_sequence=signed.frame.first_sequence,
-        kind=place.kind, accepted_frame_id=place.rival.id, digest=signed.digest, body=item.body, received_at_s=service.now_s(),
-        disputed_from_s=disputed_from_s,
-    ))  # fmt: skip
-    raise_alarm(
-        db, service, device.operator_id, AlarmKind.EQUIVOCATION, f"device {to_hex(device.device)} record {signed.frame.first_sequence}",
-        f"two frames for one {'place' if place.kind == 'same-place' else 'time'}: {to_hex(place.rival.digest)} and {to_hex(signed.digest)}",
-    )  # fmt: skip
-    affected = db.scalars(select(SessionRow).where(
-        SessionRow.device == device.device, SessionRow.state.not_in((State.QUOTED, State.SETTLED)),
-        (SessionRow.last_record_end_s.is_(None)) | (SessionRow.last_record_end_s > disputed_from_s),
-    )).all()  # fmt: skip
-    for row in affected:
-        if row.disputed_from_s is None or disputed_from_s < row.disputed_from_s:
-            row.disputed_from_s = disputed_from_s
-        end(db, service, row, Cause.FAULT, "its meter signed two different frames for one place")
-
-
-def _price(db: Session, service: Service, device: Device, stored: list[tuple[FrameRow, SignedFrame]]) -> None:
-    channels = sorted({record.channel for _, signed in stored for record in signed.records})
-    for channel in channels:
-        row = live_session(db, device.device, channel) or _late(db, device.device, channel)
-        if row is None:
-            continue
-        outcome = advance(db, service, row, stored)
-        if outcome.blocked:
-            end(db, service, row, Cause.FAULT, f"what it uses cannot be billed: {outcome.blocked}")
-        elif outcome.over_limit:
-            end(db, service, row, Cause.CREDIT, "the lock is used up")
-        try_end(db, service, row)
-
-
-def _late(db: Session, device: bytes, channel: int) -> SessionRow | None:
-    """A session that ended without its last record, which may be arriving now."""
-    return db.scalar(select(SessionRow).where(
-        SessionRow.device == device, SessionRow.channel == channel, SessionRow.state == State.ENDED, SessionRow.stop_record_seen.is_(False),
-        SessionRow.running_at_s.is_not(None),
-    ).order_by(SessionRow.ended_at_s.desc()).limit(1))  # fmt: skip
 
 
 def _receipt(db: Session, service: Service, device: Device, last: FrameRow) -> ReceiptRow:

@@ -174,7 +174,8 @@ def test_the_courier_tries_again_at_once_when_the_service_is_heard(answering: Ca
     assert len(logs) == 4
 
 
-EVENTS = st.builds(lambda name, data: b"event: %s\ndata: %s\n\n" % (name, data), st.sampled_from([b"have", b"grant"]), st.binary(max_size=60))
+NAMES = st.sampled_from([b"have", b"grant", b"command"])
+EVENTS = st.builds(lambda name, data: b"event: %s\ndata: %s\n\n" % (name, data), NAMES, st.binary(max_size=60))
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
