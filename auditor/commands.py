@@ -6,6 +6,7 @@ import io
 import json
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, NoReturn
@@ -66,7 +67,7 @@ def _sentences() -> Iterator[None]:
         raise
     except Unusable as error:
         fail(str(error), WRONG_USE)
-    except MemoryError:
+    except (MemoryError, BrokenProcessPool):  # the latter: the system killed a worker, which it does for memory
         fail("not enough memory for this file", OUR_FAULT)
     except Exception as error:  # the last net: whatever the bytes, a person gets a sentence
         if is_chain_error(error):

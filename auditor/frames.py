@@ -9,6 +9,7 @@ import gc
 import multiprocessing
 import os
 from collections.abc import Container, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
@@ -164,10 +165,12 @@ def examination(slices: list[Slice], processes: int | None = None) -> Iterator[I
     if count <= 1 or "fork" not in multiprocessing.get_all_start_methods():
         yield (examine_slice(part) for part in slices)
         return
-    # Forked, the workers have the text already; only what they found crosses a pipe.
-    with multiprocessing.get_context("fork").Pool(count, _enter, (slices,)) as pool:
-        results = pool.imap(_examine_shared, range(len(slices)))
-        yield map(_unwrap, results)
+    # Forked, the workers have the text already; only what they found crosses a pipe. A worker that is killed breaks the pool, not the wait.
+    pool = ProcessPoolExecutor(count, multiprocessing.get_context("fork"), _enter, (slices,))
+    try:
+        yield map(_unwrap, pool.map(_examine_shared, range(len(slices))))
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 def _unwrap(result: _Plain | ProtocolError) -> Chunk:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from collections.abc import Callable
+from concurrent.futures.process import BrokenProcessPool
 from typing import Any
 
 import pytest
 
+from auditor import frames as frames_module
 from auditor.report import CHECKS, Kind, Report, Verdict
 from auditor.verify import verify
 from protocol import evidence
@@ -79,6 +83,13 @@ def test_one_process_or_many_say_the_same() -> None:
     alone, together = (verify(raw, scene.kept(), processes=n) for n in (1, 3))
     assert alone == together
     assert alone.verdict_of("frame-signatures") is Verdict.FAIL
+
+
+def test_a_worker_that_is_killed_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    raw = encode_bundle(Evidence(records=1_200, real_trees=False).bundle())
+    monkeypatch.setattr(frames_module, "examine_slice", lambda part: os.kill(os.getpid(), signal.SIGKILL))
+    with pytest.raises(BrokenProcessPool):
+        verify(raw, processes=2)
 
 
 # ------------------------------------------------------------------ records and completeness
