@@ -7,10 +7,15 @@ from typing import Annotated
 
 import typer
 
+from .accounts.cli import account_app, operator_app
+from .terminal import run as run_command
+
 app = typer.Typer(
     help="The Wattproof service. First: init. Then: serve. Everything it needs to know is in service.toml, which init writes.",
     no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
 )  # fmt: skip
+app.add_typer(account_app, name="account")
+app.add_typer(operator_app, name="operator")
 ConfigOption = Annotated[Path, typer.Option("--config", help="The settings file that `init` wrote.")]
 
 
@@ -23,7 +28,7 @@ def init(
     """Make keys (encrypted, 0600), an operator token and service.toml in a folder. Nothing that exists is overwritten."""
     from .setup import initialize
 
-    _run(lambda: initialize(directory, rpc_url, deployment))
+    run_command(lambda: initialize(directory, rpc_url, deployment))
 
 
 @app.command()
@@ -31,7 +36,7 @@ def serve(config: ConfigOption = Path("service.toml")) -> None:
     """Run the service until SIGTERM or Ctrl-C. Loopback only unless service.toml says otherwise."""
     from .serve import serve as run
 
-    _run(lambda: run(config))
+    run_command(lambda: run(config))
 
 
 @app.command()
@@ -39,7 +44,7 @@ def migrate(config: ConfigOption = Path("service.toml")) -> None:
     """Bring the database to this program's schema (serve does it too)."""
     from .serve import migrate_only
 
-    _run(lambda: migrate_only(config))
+    run_command(lambda: migrate_only(config))
 
 
 @app.command()
@@ -49,7 +54,7 @@ def backup(
     """Write a consistent copy of the database while the service runs."""
     from .backup import backup as run
 
-    _run(lambda: run(config, out))
+    run_command(lambda: run(config, out))
 
 
 @app.command()
@@ -59,17 +64,7 @@ def restore(
     """Put a backup in place of the database. The service then catches up from chain and agents before it acts."""
     from .backup import restore as run
 
-    _run(lambda: run(config, source))
-
-
-def _run(action: object) -> None:
-    from .errors import ServiceError
-
-    try:
-        action()  # type: ignore[operator]
-    except ServiceError as error:
-        typer.echo(f"error: {error}", err=True)
-        raise typer.Exit(1) from None
+    run_command(lambda: run(config, source))
 
 
 if __name__ == "__main__":

@@ -12,11 +12,12 @@ from ..accounts.depends import Actor, Auditor, Reader
 from ..api.depends import Db, ReadDb, TheService
 from ..facts import chain_status
 from ..reports import alarms, anchors, books, transactions
-from ..reports.pages import DEFAULT_PAGE, MAX_PAGE
+from ..reports.pages import DEFAULT_PAGE
 from .pages import next_page, page
 from .supply_pages import After
 
 router = APIRouter()
+SHOWN_ACCOUNTS = 20
 RowId = Annotated[int, Path(ge=1, le=2**63 - 1)]
 
 
@@ -31,7 +32,7 @@ def get_money(
 ) -> HTMLResponse:
     chosen = None if account is None else books.get_account(db, caller.operator_id, account)
     moved = books.transfers(db, caller.operator_id, after, DEFAULT_PAGE, account)
-    accounts = books.newest_accounts(db, caller.operator_id, MAX_PAGE)
+    accounts = books.newest_accounts(db, caller.operator_id, SHOWN_ACCOUNTS)
     return page(
         request,
         service,
@@ -45,7 +46,7 @@ def get_money(
         next=next_page(request, moved.next),
         account=chosen,
         accounts=accounts,
-        more_accounts=len(accounts) == MAX_PAGE,
+        more_accounts=len(accounts) == SHOWN_ACCOUNTS,
     )
 
 

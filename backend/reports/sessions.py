@@ -82,7 +82,7 @@ def timeline(db: Session, row: SessionRow) -> list[Moment]:
         Moment(event.time_s, f"chain: {_spaced(event.name)}", f"block {event.block_number}{'' if event.applied else ', pending'}")
         for event in events
     ]
-    return sorted(moments, key=lambda moment: moment.at_s)
+    return sorted(moments, key=_order)
 
 
 def pending(db: Session, row: SessionRow) -> list[str]:
@@ -138,6 +138,20 @@ def terms_words(row: SessionRow) -> list[tuple[str, str]]:
         ),
         ("Tariff", f"0x{terms.tariff_hash.hex()}"),
     ]
+
+
+_WITHIN_A_SECOND = (
+    "quoted", "payer signed", "opening", "chain: session opened", "open", "ending", "reconnect commanded", "disconnect commanded", "measured",
+    "running", "ended", "settling", "chain", "settled",
+)  # fmt: skip
+"""What causes what, where two moments carry the same second."""
+
+
+def _order(moment: Moment) -> tuple[int, int]:
+    rank = next((i for i, what in enumerate(_WITHIN_A_SECOND) if moment.what == what), None)
+    if rank is None:
+        rank = next((i for i, what in enumerate(_WITHIN_A_SECOND) if moment.what.startswith(what)), len(_WITHIN_A_SECOND))
+    return moment.at_s, rank
 
 
 def _amount(asked: SignedRequest) -> str:

@@ -2,6 +2,8 @@
 "use strict";
 (() => {
   const body = document.body;
+  const here = document.querySelector(".tabs [aria-current]");
+  if (here) here.parentElement.parentElement.parentElement.scrollLeft = here.offsetLeft - 60; // on a phone the row of pages is wider than the screen
   const pulse = document.getElementById("pulse");
   const say = (state, words) => {
     if (pulse) { pulse.dataset.state = state; pulse.textContent = words; }
@@ -61,14 +63,15 @@
         return;
       }
       this.place.textContent = "";
+      const clock = (_plot, ticks, _axis, _space, step) => ticks.map((tick) => new Date(tick * 1000).toISOString().slice(11, step < 60 ? 19 : 16));
       const axis = { stroke: color("--wp-quiet"), grid: { stroke: color("--wp-line"), width: 1 }, ticks: { stroke: color("--wp-line"), width: 1 } };
       const stroke = color("--wp-chart");
       this.plot = new uPlot({
         ...this.size(),
         tzDate: (seconds) => uPlot.tzDate(new Date(seconds * 1000), "Etc/UTC"),
         cursor: { y: false },
-        scales: { y: { range: (_plot, low, high) => [Math.min(0, low), Math.max(high * 1.08, low === high ? 10 : 1)] } },
-        axes: [{ ...axis }, { ...axis, size: 62, values: (_plot, ticks) => ticks.map((tick) => (Math.abs(tick) >= 10000 ? tick / 1000 + " kW" : tick + " W")) }],
+        scales: { x: { range: (_plot, first, last) => [Math.min(first, last - 300), last] }, y: { range: (_plot, low, high) => [Math.min(0, low), Math.max(high * 1.08, low === high ? 10 : 1)] } },
+        axes: [{ ...axis, space: 80, values: clock }, { ...axis, size: 62, values: (_plot, ticks) => ticks.map((tick) => (Math.abs(tick) >= 10000 ? tick / 1000 + " kW" : tick + " W")) }],
         series: [
           { label: "UTC", value: "{YYYY}-{MM}-{DD} {HH}:{mm}:{ss}" },
           { label: "Power", stroke, width: 2, fill: stroke + "22", points: { show: this.data[0].length < 60 }, value: (_plot, value) => watts(value) },

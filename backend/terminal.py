@@ -1,0 +1,18 @@
+"""How commands of this program fail: one sentence, exit code 1, no stack trace."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import typer
+
+
+def run(action: Callable[[], object]) -> None:
+    """Do it; a refusal becomes a sentence on stderr."""
+    from .errors import ServiceError
+
+    try:
+        action()
+    except ServiceError as error:
+        typer.echo(f"error: {error}", err=True)
+        raise typer.Exit(1) from None
