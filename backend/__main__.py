@@ -48,6 +48,15 @@ def migrate(config: ConfigOption = Path("service.toml")) -> None:
 
 
 @app.command()
+def openapi(out: Annotated[Path, typer.Option("--out", help="The file to write.")] = Path("docs/openapi.json")) -> None:
+    """Write the OpenAPI document of the API. Needs no settings and no service."""
+    from .api.openapi import text
+    from .app import build_api
+
+    out.write_text(text(build_api()), encoding="utf-8")
+
+
+@app.command()
 def backup(
     out: Annotated[Path, typer.Option("--out", help="The file to write; it must not exist.")], config: ConfigOption = Path("service.toml")
 ) -> None:

@@ -3,21 +3,39 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 from fastapi import FastAPI
 from starlette.concurrency import run_in_threadpool
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from . import metrics
-from .api import accounts, acting, agents, events, exports, frames, health, operators, payers, problems, reports
+from .api import accounts, acting, agents, events, exports, frames, health, openapi, operators, payers, problems, reports
 from .console.app import build_console
 from .context import Service
 from .migrate import migrate, seed_operators
 
 MAX_BODY_BYTES = 256 << 10
 """Any body but an upload of frames: the largest tariff document is a tenth of it."""
+
+
+Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
+
+
+def build_api(lifespan: Lifespan | None = None) -> FastAPI:
+    """The API's calls. What they work on is put into `app.state.service`; without it only the OpenAPI document can be made."""
+    app = FastAPI(
+        title="Wattproof", version="1", lifespan=lifespan, max_body_size=MAX_BODY_BYTES, docs_url=None, redoc_url=None,
+        openapi_url="/api/v1/openapi.json",
+        description="Prepaid electricity whose every watt-hour can be proven. Formats and signatures: docs/walls.md.",
+    )  # fmt: skip
+    problems.install(app)
+    openapi.install(app)
+    app.add_middleware(_Measure)
+    for module in (frames, agents, payers, operators, acting, reports, events, exports, accounts, health):
+        app.include_router(module.router)
+    return app
 
 
 def build(service: Service, *, with_loops: bool = True) -> FastAPI:
@@ -29,16 +47,8 @@ def build(service: Service, *, with_loops: bool = True) -> FastAPI:
         yield
         await run_in_threadpool(_stop, service)
 
-    app = FastAPI(
-        title="Wattproof", version="1", lifespan=lifespan, max_body_size=MAX_BODY_BYTES, docs_url=None, redoc_url=None,
-        openapi_url="/api/v1/openapi.json",
-        description="Prepaid electricity whose every watt-hour can be proven. Formats and signatures: docs/walls.md.",
-    )  # fmt: skip
+    app = build_api(lifespan)
     app.state.service = service
-    problems.install(app)
-    app.add_middleware(_Measure)
-    for module in (frames, agents, payers, operators, acting, reports, events, exports, accounts, health):
-        app.include_router(module.router)
     app.mount("/console", build_console(service))
     return app
 

@@ -23,7 +23,7 @@ def add_account(
     name: Annotated[str, typer.Argument(help="a-z, 0-9, dot, dash, underscore, @")],
     role: Annotated[Role, typer.Option("--role")],
     operator: OfOption = "installation",
-    wallet: Annotated[str | None, typer.Option("--wallet", help="Address of a wallet that may log in, instead of a password or too.")] = None,
+    wallet: Annotated[str | None, typer.Option("--wallet", help="Address of a wallet that may log in, with or without a password.")] = None,
     password_file: PasswordFile = None,
     config: ConfigOption = SETTINGS,
 ) -> None:

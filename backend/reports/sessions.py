@@ -141,8 +141,8 @@ def terms_words(row: SessionRow) -> list[tuple[str, str]]:
 
 
 _WITHIN_A_SECOND = (
-    "quoted", "payer signed", "opening", "chain: session opened", "open", "ending", "reconnect commanded", "disconnect commanded", "measured",
-    "running", "ended", "settling", "chain", "settled",
+    "quoted", "payer signed", "opening", "chain: session opened", "open", "ending", "reconnect commanded", "disconnect commanded",
+    "measured", "running", "ended", "settling", "chain", "settled",
 )  # fmt: skip
 """What causes what, where two moments carry the same second."""
 
