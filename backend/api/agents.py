@@ -19,6 +19,7 @@ from ..hexes import hash_in, id_in_path, signature_in
 from ..points import add_hand_over, add_voucher, get_device
 from ..sessions import confirm, get_session, ready
 from .bodies import ReadyBody, SignedHandOver, SignedVoucher
+from .core_answers import ConfirmationAnswer, HandOverAnswer, ReadyAnswer, VoucherAnswer
 from .depends import AgentCaller, Db, TheService, require_agent
 
 router = APIRouter(prefix="/api/v1/agents/{device}", tags=["agents"])
@@ -44,7 +45,7 @@ async def get_stream(device: str, service: TheService) -> AsyncIterator[ServerSe
         service.hub.unsubscribe(device_id, subscription)
 
 
-@router.post("/vouchers")
+@router.post("/vouchers", response_model=VoucherAnswer)
 def post_voucher(body: SignedVoucher, device: str, service: TheService, db: Db) -> dict[str, Any]:
     """A fresh charge key the service may put in terms. Signed by the meter key, so no other proof is asked."""
     found = get_device(db, id_in_path(device, "device"), lock=True)
@@ -53,7 +54,7 @@ def post_voucher(body: SignedVoucher, device: str, service: TheService, db: Db) 
     return {"chargeKey": body.voucher["chargeKey"], "used": row.session is not None}
 
 
-@router.post("/hand-overs")
+@router.post("/hand-overs", response_model=HandOverAnswer)
 def post_hand_over(body: SignedHandOver, device: str, service: TheService, db: Db) -> dict[str, Any]:
     """A meter swap, signed by the meter key. It counts once an operator approved it."""
     found = get_device(db, id_in_path(device, "device"), lock=True)
@@ -61,7 +62,7 @@ def post_hand_over(body: SignedHandOver, device: str, service: TheService, db: D
     return {"id": row.id, "approved": row.operator_signature is not None}
 
 
-@router.post("/ready")
+@router.post("/ready", response_model=ReadyAnswer)
 def post_ready(body: ReadyBody, agent: AgentCaller, service: TheService, db: Db) -> dict[str, Any]:
     """The grant is accepted, and here is the nonce RECONNECT must answer."""
     row = get_session(db, hash_in(body.session, "session"), lock=True)
@@ -71,7 +72,7 @@ def post_ready(body: ReadyBody, agent: AgentCaller, service: TheService, db: Db)
     return {"commanded": not waiting, "why": waiting}
 
 
-@router.post("/confirmations")
+@router.post("/confirmations", response_model=ConfirmationAnswer)
 def post_confirmation(body: dict[str, Any], device: str, service: TheService, db: Db) -> dict[str, Any]:
     """What the agent measured, signed by the meter key. A repeat is a success."""
     found = get_device(db, id_in_path(device, "device"), lock=True)

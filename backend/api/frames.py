@@ -8,12 +8,13 @@ from fastapi import APIRouter
 
 from ..ingest import MAX_BODY_BYTES, Tally, decode_frames, ingest, parse_upload
 from ..metrics import FRAMES
+from .core_answers import FramesAnswer
 from .depends import Db, RawBody, TheService
 
 router = APIRouter(prefix="/api/v1", tags=["agents"])
 
 
-@router.post("/frames", max_body_size=MAX_BODY_BYTES)
+@router.post("/frames", response_model=FramesAnswer, max_body_size=MAX_BODY_BYTES)
 def post_frames(body: RawBody, service: TheService, db: Db) -> dict[str, Any]:
     """Take frames, charges and OCMF texts in one transaction; answer after the commit with a signed receipt. A repeat is a success."""
     tally = Tally()

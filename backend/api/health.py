@@ -14,17 +14,23 @@ from ..metrics import ALARMS, CHAIN_BLOCK, OUTBOX, REGISTRY, SESSIONS
 from ..models import Alarm, IntentRow, SessionRow
 from ..outbox import OPEN
 from ..readiness import checks
+from .core_answers import HealthAnswer, ReadinessAnswer
 from .depends import ReadDb, TheService
 
 router = APIRouter(tags=["health"])
 
 
-@router.get("/healthz")
+class MetricsResponse(Response):
+    media_type = CONTENT_TYPE_LATEST
+
+
+@router.get("/healthz", response_model=HealthAnswer)
 def get_health() -> dict[str, str]:
+    """The process lives and answers."""
     return {"status": "alive"}
 
 
-@router.get("/readyz")
+@router.get("/readyz", response_model=ReadinessAnswer, responses={503: {"model": ReadinessAnswer, "description": "Something is not well"}})
 def get_readiness(service: TheService) -> JSONResponse:
     """200 if every check is well, 503 otherwise; each with its name and what is wrong."""
     found = checks(service)
@@ -32,10 +38,11 @@ def get_readiness(service: TheService) -> JSONResponse:
     return JSONResponse({"ready": ready, "checks": found}, 200 if ready else 503)
 
 
-@router.get("/metrics")
+@router.get("/metrics", response_class=MetricsResponse)
 def get_metrics(db: ReadDb) -> Response:
+    """Counts and times over the whole installation, for Prometheus; no operator, session or amount is named."""
     _gather(db)
-    return Response(generate_latest(REGISTRY), media_type=CONTENT_TYPE_LATEST)
+    return MetricsResponse(generate_latest(REGISTRY))
 
 
 def _gather(db: Any) -> None:

@@ -23,14 +23,17 @@ from ..rating import advance
 from ..sessions import end, get_session, list_sessions, live_session
 from ..states import State
 from ..views import point_view, session_view
+from .answers import PageAnswer
 from .bodies import NewPointBody, TariffBody
+from .core_answers import HandOverAnswer, PointAnswer, ServiceAnswer, SessionAnswer, TariffPostedAnswer
 from .depends import Db, ReadDb, TheService
 
 router = APIRouter(prefix="/api/v1", tags=["operators"])
 Limit = Annotated[int, Query(ge=1, le=200)]
+Cursor = Annotated[str, Query(pattern="^[0-9a-zA-Z-]{0,66}$", description="`next` of the page before")]
 
 
-@router.get("/service")
+@router.get("/service", response_model=ServiceAnswer)
 def get_service_facts(service: TheService) -> dict[str, Any]:
     """Whom and what this service works with: open, nothing here is secret."""
     deployment = service.deployment
@@ -42,14 +45,14 @@ def get_service_facts(service: TheService) -> dict[str, Any]:
     }  # fmt: skip
 
 
-@router.post("/tariffs")
+@router.post("/tariffs", response_model=TariffPostedAnswer)
 def post_tariff(body: TariffBody, caller: Actor, service: TheService, db: Db) -> dict[str, Any]:
     """Keep a tariff document. The same again is a success: it is named by its hash."""
     tariff: Tariff = put_tariff(db, service, caller.operator_id, body.document)
     return {"tariffHash": to_hex(tariff.hash)}
 
 
-@router.post("/points")
+@router.post("/points", response_model=PointAnswer)
 def post_point(body: NewPointBody, caller: Actor, service: TheService, db: Db) -> dict[str, Any]:
     """Enrol a point; with a binding of the meter key also on the chain. The same again is a success."""
     modulus = 10**body.registerDigits * body.stepMilliwattHours
@@ -69,21 +72,22 @@ def post_point(body: NewPointBody, caller: Actor, service: TheService, db: Db) -
     return point_view(db, service, point)
 
 
-@router.get("/points")
-def get_points(caller: Reader, service: TheService, db: ReadDb, limit: Limit = 50, after: str = "") -> dict[str, Any]:
+@router.get("/points", response_model=PageAnswer[PointAnswer])
+def get_points(caller: Reader, service: TheService, db: ReadDb, limit: Limit = 50, after: Cursor = "") -> dict[str, Any]:
     """A page of points."""
     points = list_points(db, caller.operator_id, after, limit)
     return {"items": [point_view(db, service, p) for p in points], "next": points[-1].id if len(points) == limit else None}
 
 
-@router.get("/points/{point_id}")
+@router.get("/points/{point_id}", response_model=PointAnswer)
 def get_one_point(point_id: str, caller: Reader, service: TheService, db: ReadDb) -> dict[str, Any]:
+    """A point, with its last reading."""
     return point_view(db, service, get_point(db, point_id, caller.operator_id))
 
 
-@router.get("/sessions")
+@router.get("/sessions", response_model=PageAnswer[SessionAnswer])
 def get_sessions(
-    caller: Reader, service: TheService, db: ReadDb, limit: Limit = 50, after: str = "", state: State | None = None
+    caller: Reader, service: TheService, db: ReadDb, limit: Limit = 50, after: Cursor = "", state: State | None = None
 ) -> dict[str, Any]:  # fmt: skip
     """A page of sessions, by id."""
     cursor = id_in_path(after, "after") if after else b""
@@ -91,7 +95,7 @@ def get_sessions(
     return {"items": [session_view(db, service, r) for r in rows], "next": to_hex(rows[-1].session) if len(rows) == limit else None}
 
 
-@router.post("/sessions/{session}/end")
+@router.post("/sessions/{session}/end", response_model=SessionAnswer)
 def post_end(session: str, caller: Actor, service: TheService, db: Db) -> dict[str, Any]:
     """The operator ends a session: supply goes off, the rest of the money goes back."""
     row = get_session(db, id_in_path(session, "session"), caller.operator_id, lock=True)
@@ -99,7 +103,7 @@ def post_end(session: str, caller: Actor, service: TheService, db: Db) -> dict[s
     return session_view(db, service, row)
 
 
-@router.post("/hand-overs/{hand_over_id}/approve")
+@router.post("/hand-overs/{hand_over_id}/approve", response_model=HandOverAnswer)
 def post_approval(hand_over_id: int, caller: Actor, service: TheService, db: Db) -> dict[str, Any]:
     """Approve a meter swap: the operator's key signs it, and pricing goes on from the new meter's register."""
     row = db.get(HandOverRow, hand_over_id)
@@ -115,7 +119,7 @@ def post_approval(hand_over_id: int, caller: Actor, service: TheService, db: Db)
     return {"id": row.id, "approved": True}
 
 
-@router.post("/points/{point_id}/enabled/{enabled}")
+@router.post("/points/{point_id}/enabled/{enabled}", response_model=PointAnswer)
 def post_enabled(point_id: str, enabled: bool, caller: Actor, service: TheService, db: Db) -> dict[str, Any]:
     """Take a point out of service, or back. A running session goes on."""
     point = get_point(db, point_id, caller.operator_id)

@@ -18,13 +18,18 @@ from ..sessions import get_session
 from ..states import State
 from ..views import quote_view, session_view
 from .bodies import OpenBody, PaymentBody, QuoteBody, StopBody, TopUpBody
+from .core_answers import BillAnswer, OpenedAnswer, PaymentAnswer, QuoteAnswer, SessionAnswer
 from .depends import BillReader, Db, ReadDb, SessionReader, TheService
 from .idempotency import Once
 
 router = APIRouter(prefix="/api/v1", tags=["payers"])
 
 
-@router.post("/quotes", status_code=201)
+class BundleResponse(Response):
+    media_type = "application/gzip"
+
+
+@router.post("/quotes", response_model=QuoteAnswer, status_code=201)
 def post_quote(body: QuoteBody, service: TheService, db: Db, once: Once) -> Response:
     """Terms for a session at a point, ready to be signed. Anybody may ask."""
     wish = Wish(
@@ -34,7 +39,10 @@ def post_quote(body: QuoteBody, service: TheService, db: Db, once: Once) -> Resp
     return once.once(db, service, lambda: (201, quote_view(db, service, quote(db, service, wish))))
 
 
-@router.post("/sessions", status_code=201)
+@router.post(
+    "/sessions", status_code=201, response_model=OpenedAnswer,
+    responses={200: {"model": OpenedAnswer, "description": "It was opened before"}},
+)  # fmt: skip
 def post_session(body: OpenBody, service: TheService, db: Db) -> JSONResponse:
     """Open a session on the payer's signed Open; the service relays it. 201 the first time, 200 for the same again."""
     row = open_session(db, service, body.quoteId, (body.lockMicro, body.deadlineS), signature_in(body.signature, "signature"))
@@ -46,7 +54,7 @@ def _same_session(stated: str | None, path: bytes) -> None:
         raise BadRequest("names another session than the path", "session")
 
 
-@router.post("/sessions/{session}/top-up")
+@router.post("/sessions/{session}/top-up", response_model=SessionAnswer)
 def post_top_up(session: str, body: TopUpBody, service: TheService, db: Db) -> dict[str, Any]:
     """Raise the lock on the payer's signed TopUp. It counts once it is final on the chain."""
     session_id = id_in_path(session, "session")
@@ -56,7 +64,7 @@ def post_top_up(session: str, body: TopUpBody, service: TheService, db: Db) -> d
     return session_view(db, service, row)
 
 
-@router.post("/sessions/{session}/stop")
+@router.post("/sessions/{session}/stop", response_model=SessionAnswer)
 def post_stop(session: str, body: StopBody, service: TheService, db: Db) -> dict[str, Any]:
     """The stop button: a signed RequestClose. Supply goes off at once; the request goes to the chain too."""
     session_id = id_in_path(session, "session")
@@ -66,7 +74,7 @@ def post_stop(session: str, body: StopBody, service: TheService, db: Db) -> dict
     return session_view(db, service, row)
 
 
-@router.post("/sessions/{session}/payments")
+@router.post("/sessions/{session}/payments", response_model=PaymentAnswer)
 def post_payment(session: str, body: PaymentBody, service: TheService, db: Db) -> dict[str, Any]:
     """A signed payment, cumulative; passed on to the agent, which checks it itself."""
     session_id = id_in_path(session, "session")
@@ -77,13 +85,13 @@ def post_payment(session: str, body: PaymentBody, service: TheService, db: Db) -
     return {"amountMicro": amount.amount_micro, "claimable": amount.claimable, "session": session_view(db, service, row)}
 
 
-@router.get("/sessions/{session}")
+@router.get("/sessions/{session}", response_model=SessionAnswer)
 def get_one_session(session: SessionReader, service: TheService, db: ReadDb) -> dict[str, Any]:
     """A session as it stands."""
     return session_view(db, service, get_session(db, session))
 
 
-@router.get("/sessions/{session}/bill")
+@router.get("/sessions/{session}/bill", response_model=BillAnswer)
 def get_bill(session: BillReader, service: TheService, db: ReadDb) -> dict[str, Any]:
     """The bill so far: every line with component, quantity, price, first and last record."""
     row = get_session(db, session)
@@ -92,9 +100,9 @@ def get_bill(session: BillReader, service: TheService, db: ReadDb) -> dict[str, 
     return pricer_of(db, service, row).bill().to_document()
 
 
-@router.get("/sessions/{session}/bundle")
+@router.get("/sessions/{session}/bundle", response_class=BundleResponse)
 def get_bundle(session: BillReader, service: TheService, db: ReadDb) -> Response:
     """The proof bundle: a gzip file that `python -m auditor verify` checks offline."""
     packed = bundles.export(db, service, get_session(db, session))
     name = f"wattproof-{session.hex()[:16]}.bundle.gz"
-    return Response(packed, media_type="application/gzip", headers={"Content-Disposition": f'attachment; filename="{name}"'})
+    return BundleResponse(packed, headers={"Content-Disposition": f'attachment; filename="{name}"'})

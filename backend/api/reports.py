@@ -115,6 +115,7 @@ def get_epochs(caller: Reader, db: ReadDb, limit: Limit = DEFAULT_PAGE, after: A
 
 @router.get("/epochs/{epoch_id}")
 def get_epoch(epoch_id: RowId, caller: Reader, db: ReadDb) -> EpochAnswer:
+    """One epoch that holds frames of this operator."""
     return shapes.epoch_answer(anchors.get(db, caller.operator_id, epoch_id))
 
 
@@ -147,6 +148,7 @@ def get_tariffs(caller: Reader, db: ReadDb, limit: Limit = DEFAULT_PAGE, after: 
 
 @router.get("/tariffs/{tariff_hash}")
 def get_tariff(tariff_hash: str, caller: Reader, db: ReadDb) -> TariffAnswer:
+    """A tariff as hashed."""
     return shapes.tariff_answer(evidence.tariff(db, caller.operator_id, id_in_path(tariff_hash, "tariffHash")))
 
 
