@@ -144,7 +144,7 @@ def load_config(path: Path) -> Config:
             raise ConfigError(f"{path} is not a settings file ({path.stat().st_size} bytes)")
         document = tomllib.loads(path.read_text())
     except OSError as error:
-        raise ConfigError(f"{path}: {error.strerror}; docs/operations.md shows an agent.toml") from None
+        raise ConfigError(f"{path}: {error.strerror}; docs/agent.md shows an agent.toml") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} is not TOML: {error}") from None
     try:

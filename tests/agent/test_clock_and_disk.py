@@ -57,8 +57,7 @@ def test_a_jump_of_the_clock_is_flagged_until_the_service_agrees_and_no_time_is_
         point.desk.wait(lambda: not point.desk.records[-1].flags & Flag.CLOCK_NOT_SYNCHRONISED, "a clock that is right again")
     assert point.desk.charges[-1]["elapsedS"] < 60
     assert point.desk.faults == []
-
-
+@pytest.mark.slow
 def test_a_full_disk_loses_nothing_flags_and_ends_supply_by_policy(make_point: MakePoint) -> None:
     if subprocess.run(["unshare", "-rm", "true"], check=False, capture_output=True).returncode:
         pytest.skip("this machine allows no mount namespaces, so no small disk can be made")

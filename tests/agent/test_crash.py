@@ -91,8 +91,7 @@ def test_killed_while_supplying_it_goes_on_where_it_was(make_point: MakePoint) -
     bring_to_an_end(point, session)
     check_the_books(point, session)
     assert len([r for r in point.desk.records if r.reason == Reason.START]) == 1
-
-
+@pytest.mark.slow
 def test_stopped_while_supplying_it_disconnects_and_the_session_can_go_on(make_point: MakePoint) -> None:
     point = make_point()
     point.start()
@@ -105,8 +104,7 @@ def test_stopped_while_supplying_it_disconnects_and_the_session_can_go_on(make_p
     point.wait_record(Reason.SUSPEND)
     bring_to_an_end(point, session)
     check_the_books(point, session)
-
-
+@pytest.mark.slow
 def test_a_damaged_log_disconnects_and_says_what_to_do(make_point: MakePoint) -> None:
     point = make_point()
     point.start()

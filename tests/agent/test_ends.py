@@ -57,8 +57,7 @@ def test_payment_mode_pays_first_then_runs_as_far_as_was_paid(make_point: MakePo
     assert 2_000 - 300 < used < 2_000 + 1_200
     assert point.desk.charges == []  # in payment mode the agent signs nothing about money
     assert point.desk.faults == []
-
-
+@pytest.mark.slow
 def test_payment_mode_lets_unsigned_use_stand_within_the_credit(make_point: MakePoint) -> None:
     point, payer = make_point(settings=CREDIT), Signer.create()
     point.start()
@@ -70,8 +69,7 @@ def test_payment_mode_lets_unsigned_use_stand_within_the_credit(make_point: Make
     point.stopped()
     used = point.tell("state")["since_mark_milliwatt_hours"]
     assert used < 500 + 1_200  # the energy credit is reached before the money's
-
-
+@pytest.mark.slow
 def test_emergency_credit_goes_beyond_the_lock_but_is_not_charged_to_it(make_point: MakePoint) -> None:
     point = make_point(settings=CREDIT)
     point.start()
@@ -81,8 +79,7 @@ def test_emergency_credit_goes_beyond_the_lock_but_is_not_charged_to_it(make_poi
     point.stopped()
     assert point.tell("state")["since_mark_milliwatt_hours"] > 1_700
     assert last_charge(point)["amountMicro"] == 400_000
-
-
+@pytest.mark.slow
 def test_inside_protected_hours_the_end_of_credit_does_not_cut(make_point: MakePoint) -> None:
     point = make_point()
     point.start()
@@ -93,8 +90,7 @@ def test_inside_protected_hours_the_end_of_credit_does_not_cut(make_point: MakeP
     assert point.desk.charges[-1]["amountMicro"] == 100_000
     point.desk.command(Action.DISCONNECT, session.id)
     point.stopped()
-
-
+@pytest.mark.slow
 def test_a_top_up_lets_it_run_on(make_point: MakePoint) -> None:
     point = make_point()
     point.start()
@@ -125,8 +121,7 @@ def test_silence_of_the_service_disconnects_by_policy(make_point: MakePoint) -> 
     assert stop.sequence == len(point.desk.records)
     last_charge(point)
     assert point.desk.faults == []
-
-
+@pytest.mark.slow
 def test_the_points_own_stricter_policy_counts(make_point: MakePoint) -> None:
     point = make_point(settings='[lostCommunication]\nafterS = 1\naction = "disconnect"\n')
     point.start()
@@ -134,8 +129,7 @@ def test_the_points_own_stricter_policy_counts(make_point: MakePoint) -> None:
     point.desk.up = False
     point.desk.drop_streams()
     until(lambda: not point.tell("state")["contact_closed"], "the contact", 15)
-
-
+@pytest.mark.slow
 def test_a_session_that_never_starts_ends_with_its_grant(make_point: MakePoint) -> None:
     point = make_point()
     point.start()
@@ -145,8 +139,7 @@ def test_a_session_that_never_starts_ends_with_its_grant(make_point: MakePoint) 
     assert (end.state, end.cause) == (SupplyState.DISCONNECTED, Cause.NEVER_STARTED)
     assert Reason.START not in {r.reason for r in point.desk.records}
     point.session(lock_micro=PLENTY).start()
-
-
+@pytest.mark.slow
 def test_a_grant_that_is_not_renewed_ends_supply_and_a_renewed_one_does_not(make_point: MakePoint) -> None:
     point = make_point()
     point.start()
@@ -157,8 +150,7 @@ def test_a_grant_that_is_not_renewed_ends_supply_and_a_renewed_one_does_not(make
     point.stopped()
     assert point.confirmed(SupplyState.DISCONNECTED).cause == Cause.OPERATOR
     assert session.valid_until_s < point.desk.records[-1].end_s <= renewed_until_s + 1
-
-
+@pytest.mark.slow
 def test_supply_ends_before_the_terms_do(make_point: MakePoint) -> None:
     point = make_point()
     point.start()
@@ -168,8 +160,7 @@ def test_supply_ends_before_the_terms_do(make_point: MakePoint) -> None:
     opened_s = time.time() - (time.monotonic_ns() - point.tell("state")["contact_opened_ns"]) / 1e9
     assert session.terms.latest_end_s - 1 < opened_s <= session.terms.latest_end_s
     assert last_charge(point)["elapsedS"] <= session.terms.latest_end_s - session.opened_at_s
-
-
+@pytest.mark.slow
 def test_the_payers_wish_to_close_ends_supply(make_point: MakePoint) -> None:
     point = make_point()
     point.start()
@@ -179,8 +170,7 @@ def test_the_payers_wish_to_close_ends_supply(make_point: MakePoint) -> None:
     point.desk.say("close", {"session": "0x" + session.id.hex(), "requestedAtS": int(time.time())})
     point.stopped()
     assert point.confirmed(SupplyState.DISCONNECTED).cause == Cause.PAYER_STOP
-
-
+@pytest.mark.slow
 def test_records_are_cut_where_prices_change(make_point: MakePoint) -> None:
     tariff = {
         **TARIFF,

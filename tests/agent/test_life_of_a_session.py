@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 
+import pytest
+
 from protocol.control import Cause, SupplyState
 from protocol.evidence import Flag, Reason
 from protocol.pricing import price
@@ -67,8 +69,7 @@ def test_from_a_reading_to_the_end_of_the_money(make_point: Callable[..., AgentP
     assert shown["confirmationsNotTaken"] == 0
     lines = point.command("log", "--state", str(point.state)).stdout
     assert "STOP" in lines
-
-
+@pytest.mark.slow
 def test_a_second_session_uses_a_fresh_charge_key(make_point: Callable[..., AgentPoint]) -> None:
     point = make_point(profile="full")
     point.start()

@@ -50,6 +50,7 @@ def test_a_disconnect_is_measured_confirmed_and_repeated_without_effect(make_poi
     assert point.desk.faults == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fault", ["weld", "leak"])
 def test_supply_that_does_not_end_is_reported_failed_metered_and_tried_until_measured(make_point: MakePoint, fault: str) -> None:
     point = make_point()
@@ -70,8 +71,7 @@ def test_supply_that_does_not_end_is_reported_failed_metered_and_tried_until_mea
     stop = point.stopped()
     assert stop.import_milliwatt_hours == point.tell("state")["meter"]["import_milliwatt_hours"]
     assert point.desk.faults == []
-
-
+@pytest.mark.slow
 def test_a_contact_that_does_not_close_ends_the_session_as_a_fault(make_point: MakePoint) -> None:
     point = make_point(rig=("--fault", "jam"))
     point.start()
@@ -108,8 +108,7 @@ def test_a_door_and_a_lock_out_refuse_reconnect_until_they_are_gone(make_point: 
     refused = session.reconnect()
     point.desk.wait(lambda: [c for c in point.desk.confirmations if c.highest_number == refused.number], "the second refusal")
     assert not point.tell("state")["coil"]
-
-
+@pytest.mark.slow
 def test_a_lost_contact_is_suspended_and_only_reconnect_brings_it_back(make_point: MakePoint) -> None:
     point = make_point()
     session = supplying(point)
@@ -183,8 +182,7 @@ def test_a_swap_is_handed_over_before_the_new_meter_speaks(make_point: MakePoint
     second = point.session(lock_micro=PLENTY)
     second.start()
     assert point.desk.faults == []
-
-
+@pytest.mark.slow
 def test_a_rollover_is_flagged_and_billed_right(make_point: MakePoint) -> None:
     point = make_point(rig=("--digits", "7"))
     point.tell("roll_over", remaining_milliwatt_hours=500)
@@ -198,8 +196,7 @@ def test_a_rollover_is_flagged_and_billed_right(make_point: MakePoint) -> None:
     point.desk.wait(lambda: point.desk.charges[-1]["frame"] == "0x" + point.desk.frames[-1].digest.hex(), "the last charge")
     assert point.desk.charges[-1]["energyMilliwattHours"] == used
     assert not any(r.flags & Flag.QUARANTINED_REGISTER for r in point.desk.records)
-
-
+@pytest.mark.slow
 def test_a_zero_reading_is_shown_in_quarantine_and_never_billed(make_point: MakePoint) -> None:
     point = make_point(rig=("--fault", "roll_over=500000000"))
     session = supplying(point, policy={"recordIntervalS": 1})
@@ -213,8 +210,7 @@ def test_a_zero_reading_is_shown_in_quarantine_and_never_billed(make_point: Make
     point.desk.wait(lambda: point.desk.charges[-1]["frame"] == "0x" + point.desk.frames[-1].digest.hex(), "the last charge")
     assert point.desk.charges[-1]["energyMilliwattHours"] == stop.import_milliwatt_hours - start.import_milliwatt_hours
     assert bad.sequence
-
-
+@pytest.mark.slow
 def test_a_register_that_jumps_ends_the_session_and_bills_nothing_of_it(make_point: MakePoint) -> None:
     point = make_point()
     supplying(point, policy={"recordIntervalS": 1})

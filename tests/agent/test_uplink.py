@@ -6,6 +6,8 @@ import json
 import time
 from collections.abc import Callable
 
+import pytest
+
 from protocol.evidence import Flag
 from protocol.keys import Signer
 from tests.agent.point import AgentPoint, until
@@ -24,8 +26,7 @@ def idle(make_point: MakePoint) -> AgentPoint:
 
 def shown(point: AgentPoint) -> dict[str, object]:
     return dict(json.loads(point.command("show", "--state", str(point.state), "--json").stdout))
-
-
+@pytest.mark.slow
 def test_frames_not_receipted_are_sent_again_byte_for_byte_many_a_request(make_point: MakePoint) -> None:
     point = idle(make_point)
     point.desk.receipts = False
@@ -53,8 +54,7 @@ def test_catching_up_after_the_service_was_away(make_point: MakePoint) -> None:
     # Offline the records waited for one frame; none is missing (the desk checks that they run on).
     assert any(frame.frame.count >= 3 for frame in point.desk.frames[before:])
     assert point.desk.faults == []
-
-
+@pytest.mark.slow
 def test_a_service_restored_from_a_backup_gets_again_what_it_had_acknowledged(make_point: MakePoint) -> None:
     point = idle(make_point)
     point.start()
@@ -68,8 +68,7 @@ def test_a_service_restored_from_a_backup_gets_again_what_it_had_acknowledged(ma
     point.desk.up = True
     point.desk.wait(lambda: len(point.desk.frames) >= len(raw) + 1, "everything again")
     assert point.desk.raw[: len(raw)] == raw
-
-
+@pytest.mark.slow
 def test_receipts_of_another_key_acknowledge_nothing(make_point: MakePoint) -> None:
     point = idle(make_point)
     right, point.desk.service = point.desk.service, Signer.create()
@@ -82,8 +81,7 @@ def test_receipts_of_another_key_acknowledge_nothing(make_point: MakePoint) -> N
     point.desk.service = right
     until(lambda: shown(point)["receiptedThrough"], "a receipt")
     point.desk.wait(lambda: not point.desk.records[-1].flags & Flag.CLOCK_NOT_SYNCHRONISED, "a clock that is right")
-
-
+@pytest.mark.slow
 def test_a_log_that_was_rolled_back_says_so(make_point: MakePoint) -> None:
     point = idle(make_point)
     point.start()
@@ -103,8 +101,7 @@ def test_a_log_that_was_rolled_back_says_so(make_point: MakePoint) -> None:
     point.start()
     point.desk.wait(lambda: len(point.desk.frames) > held, "the branch")
     assert point.desk.records[-1].flags & Flag.LOG_ROLLED_BACK or point.desk.frames[held].records[0].flags & Flag.LOG_ROLLED_BACK
-
-
+@pytest.mark.slow
 def test_each_start_is_an_incarnation_that_names_the_last_frame(make_point: MakePoint) -> None:
     point = idle(make_point)
     for _ in range(3):
@@ -114,8 +111,7 @@ def test_each_start_is_an_incarnation_that_names_the_last_frame(make_point: Make
         point.kill()
     assert len({frame.frame.incarnation for frame in point.desk.frames}) == 3
     assert point.desk.faults == []
-
-
+@pytest.mark.slow
 def test_a_command_line_error_is_a_sentence(make_point: MakePoint) -> None:
     point = make_point()
     done = point.command("run", "--state", str(point.state), "--config", "/nowhere.toml", check=False)
