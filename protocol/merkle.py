@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from .errors import Malformed
-from .hashing import keccak, keccak_of
+from .hashing import keccak_of
 
 MAX_PROOF = 32
 """Hashes in a path at most: 2^32 leaves are more than an epoch ever holds."""
@@ -62,5 +62,5 @@ def root_from_path(leaf: bytes, path: Sequence[bytes]) -> bytes:
         raise Malformed(f"a path has at most {MAX_PROOF} hashes, this one {len(path)}", "path")
     node = leaf
     for sibling in path:
-        node = keccak(node + sibling if node < sibling else sibling + node)
+        node = keccak_of(node + sibling if node < sibling else sibling + node).digest()
     return node

@@ -9,11 +9,12 @@ from concurrent.futures.process import BrokenProcessPool
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from auditor import frames as frames_module
 from auditor.report import CHECKS, Kind, Report, Verdict
 from auditor.verify import verify
-from protocol import evidence
+from protocol import evidence, ocmf
 from protocol.bundle import (
     ANOTHER_POINT,
     AnchorLink,
@@ -23,17 +24,20 @@ from protocol.bundle import (
     CreditNote,
     Erasure,
     HiddenRecord,
+    OcmfText,
     Signed,
     Tail,
+    decode_bundle,
     encode_bundle,
 )
 from protocol.eip712 import EVIDENCE, digest, money_domain
 from protocol.evidence import HandOver, Record, Ruling
-from protocol.hashing import ZERO32, document_hash
+from protocol.hashing import ZERO32, document_hash, keccak
 from protocol.keys import Signer
 from protocol.money import session_id
 
 from .make_bundle import CHAIN_ID, Evidence
+from .test_ocmf import foreign_text
 
 SCENE = Evidence(records=12, per_frame=1)
 GOOD = SCENE.bundle()
@@ -558,3 +562,15 @@ def test_ocmf_texts_agree_with_the_records() -> None:
     assert failed(GOOD._replace(ocmf=lying))["ocmf"].startswith("ocmf[0]: reads 0 mWh")
     elsewhere = SCENE.make_ocmf(ZERO32)
     assert "another session" in failed(GOOD._replace(ocmf=elsewhere))["ocmf"]
+
+
+@pytest.mark.parametrize(("curve", "algorithm"), [(ec.SECP256K1(), ocmf.ALGORITHM), (ec.SECP256R1(), ocmf.P256_ALGORITHM)])
+def test_a_foreign_meters_text_is_kept_byte_for_byte_and_checked_by_its_own_key(curve: ec.EllipticCurve, algorithm: str) -> None:
+    text, public, _ = foreign_text(curve, algorithm)
+    item = OcmfText(text, keccak(text.encode()), public)
+    bundle = GOOD._replace(ocmf=(*GOOD.ocmf, item))
+    assert decode_bundle(encode_bundle(bundle)).ocmf[-1].text == text
+    assert failed(bundle) == {}
+    changed = text.replace("12.345", "12.346")
+    forged = OcmfText(changed, keccak(changed.encode()), public)
+    assert failed(GOOD._replace(ocmf=(*GOOD.ocmf, forged)))["ocmf"] == "ocmf[2]: not signed by the public key given"
