@@ -13,6 +13,7 @@ from protocol.control import Cause
 
 from .alarms import AlarmKind, clear_alarm, raise_alarm
 from .context import Service
+from .errors import Conflict
 from .hexes import to_hex
 from .ledger import Kind, Ledger
 from .models import HOUSE, ChainEventRow, ClaimRow, Operator, SessionRow
@@ -67,13 +68,29 @@ def _opened(db: Session, service: Service, row: ChainEventRow, body: events.Sess
         ledger.move(ledger.account(Kind.CUSTOMERS), locked, body.lock_micro, "opened", body.session, *_place(row)),
         ledger.reserve(use, ledger.account(Kind.SALES), body.lock_micro, "reserved", body.session, *_place(row)),
     ])  # fmt: skip
-    if found.state == State.QUOTED:  # the payer sent the transaction itself
-        other = live_session(db, found.device, found.channel)
-        if other is not None or row.time_s > found.quote_expires_at_s:
-            _refuse(db, service, found, body.lock_micro, row, "the point was taken" if other is not None else "the quote had run out")
-            return
-        take_voucher(db, found)
+    why = "" if found.state == State.OPENING else _why_not_open(db, found, row)  # not by us: the payer sent the transaction itself
+    if why:
+        _refuse(db, service, found, body.lock_micro, row, why)
+        return
     opened(db, service, found, body.lock_micro, row.time_s, row.block_number)
+
+
+def _why_not_open(db: Session, found: SessionRow, row: ChainEventRow) -> str:
+    """Why a session that somebody else sent to the chain gets no power; empty: it does, and has its charge key.
+
+    Anybody can send an opening at any time, so no case here may raise: it would stop the reading of the chain.
+    """
+    if found.state != State.QUOTED:
+        return "our own transaction had been refused for good"
+    if live_session(db, found.device, found.channel) is not None:
+        return "the point was taken"
+    if row.time_s > found.quote_expires_at_s:
+        return "the quote had run out"
+    try:
+        take_voucher(db, found)
+    except Conflict:
+        return "its charge key served another session"
+    return ""
 
 
 def _refuse(db: Session, service: Service, found: SessionRow, lock_micro: int, row: ChainEventRow, why: str) -> None:

@@ -20,7 +20,7 @@ from .outbox import Writing
 from .rating import over_limit
 from .sessions import end, get_session, sessions_in, try_end
 from .states import State, step
-from .supply import due_commands, retry, terms_of
+from .supply import due_commands, last_metered_s, retry, terms_of
 
 AFTER_GRACE_S = 60
 """After the last second that can be metered, evidence is waited for so long; then the session settles on what is here."""
@@ -106,22 +106,14 @@ def _blind(db: Session, service: Service, row: SessionRow, still_s: int) -> None
         end(db, service, row, Cause.OPERATOR, "the chain is not heard and the blind limit is reached")
 
 
-def _last_metered_s(row: SessionRow) -> int:
-    """The last second the terms let anybody meter."""
-    terms = terms_of(row)
-    if row.close_requested_at_s is None:
-        return terms.latest_end_s
-    return min(terms.latest_end_s, row.close_requested_at_s + terms.stop_grace_s)
-
-
 def _may_end(row: SessionRow, now: int) -> bool:
-    return row.disconnected_at_s is not None or now > _last_metered_s(row) + AFTER_GRACE_S
+    return row.disconnected_at_s is not None or now > last_metered_s(row) + AFTER_GRACE_S
 
 
 def _give_up_waiting(db: Session, service: Service, row: SessionRow) -> None:
     """An agent that is not heard cannot hold the payer's money: after the last second that can be metered, settle on what is here."""
     now = service.now_s()
-    if row.state == State.ENDING and now > _last_metered_s(row) + AFTER_GRACE_S:
+    if row.state == State.ENDING and now > last_metered_s(row) + AFTER_GRACE_S:
         step(db, row, State.ENDED, "nothing more can be metered; its disconnection is still not measured", now)
         service.after_commit(db, lambda: service.hub.wake_loop("settlement"))
 

@@ -83,12 +83,9 @@ def ready(db: Session, service: Service, row: SessionRow, nonce: bytes) -> str:
     return ""
 
 
-def highest_amount(db: Session, row: SessionRow, *, claimable: bool = False) -> SignedAmount | None:
+def highest_amount(db: Session, row: SessionRow) -> SignedAmount | None:
     """The highest amount signed for a session."""
-    query = select(SignedAmount).where(SignedAmount.session == row.session)
-    if claimable:
-        query = query.where(SignedAmount.claimable.is_(True))
-    return db.scalar(query.order_by(SignedAmount.amount_micro.desc()).limit(1))
+    return db.scalar(select(SignedAmount).where(SignedAmount.session == row.session).order_by(SignedAmount.amount_micro.desc()).limit(1))
 
 
 def end(db: Session, service: Service, row: SessionRow, cause: Cause, detail: str) -> None:

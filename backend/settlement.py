@@ -21,9 +21,9 @@ from .hexes import address_in, to_hex
 from .ledger import Kind, Ledger
 from .models import HOUSE, ClaimRow, IntentRow, Operator, SessionRow, SignedAmount, Transfer
 from .outbox import OPEN, Writing, intend, intents_of
-from .sessions import get_session, highest_amount, sessions_in
+from .sessions import get_session, sessions_in
 from .states import State, step
-from .supply import terms_of
+from .supply import last_metered_s, terms_of
 
 log = structlog.get_logger()
 CLOSE_RETRY_S = 30
@@ -60,12 +60,14 @@ def round_(service: Service, writing: Writing) -> None:
 
 
 def last_claimable(db: Session, row: SessionRow) -> SignedAmount | None:
-    """The charge or payment to claim: in metered mode the highest; in payment mode the highest that is not above the bill."""
+    """The charge or payment to claim: in metered mode the highest whose time the escrow will allow (one made after the payer's request
+    to close and its grace never is, and would keep the ones before it from being claimed); in payment mode the highest not above the bill.
+    """
+    query = select(SignedAmount).where(SignedAmount.session == row.session, SignedAmount.claimable.is_(True))
     if row.metered:
-        return highest_amount(db, row, claimable=True)
-    query = select(SignedAmount).where(
-        SignedAmount.session == row.session, SignedAmount.claimable.is_(True), SignedAmount.amount_micro <= row.bill_micro
-    )
+        query = query.where(SignedAmount.elapsed_s <= last_metered_s(row) - (row.opened_at_s or 0))
+    else:
+        query = query.where(SignedAmount.amount_micro <= row.bill_micro)
     return db.scalar(query.order_by(SignedAmount.amount_micro.desc()).limit(1))
 
 

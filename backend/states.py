@@ -31,7 +31,7 @@ STEPS: dict[State, frozenset[State]] = {
     State.ENDING: frozenset({State.ENDED}),
     State.ENDED: frozenset({State.SETTLING}),
     State.SETTLING: frozenset({State.SETTLED}),
-    State.SETTLED: frozenset(),
+    State.SETTLED: frozenset({State.ENDED}),  # the chain had refused our opening, and took somebody else's later: the lock goes back
 }
 LIVE = (State.OPENING, State.OPEN, State.RUNNING, State.ENDING)
 """States in which a session holds its point."""

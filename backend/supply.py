@@ -136,6 +136,14 @@ def terms_of(row: SessionRow) -> Terms:
     return from_json(Terms, jsons.loads(row.terms))
 
 
+def last_metered_s(row: SessionRow) -> int:
+    """The last second the terms let anybody meter: the escrow pays no charge that counts later ones."""
+    terms = terms_of(row)
+    if row.close_requested_at_s is None:
+        return terms.latest_end_s
+    return min(terms.latest_end_s, row.close_requested_at_s + terms.stop_grace_s)
+
+
 def waiting_messages(db: Session, device: bytes, after_id: int) -> list[AgentMessage]:
     """What is to be sent on a device's stream, in the order of its numbers (ids rise with them)."""
     query = select(AgentMessage).where(AgentMessage.device == device, AgentMessage.done_at_s.is_(None), AgentMessage.id > after_id)

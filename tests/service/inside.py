@@ -82,8 +82,10 @@ class Inside:
                 add_voucher(db, self.service, get_device(db, meter.device), voucher, signature)
             return point.id
 
-    def session(self, meter: Meter, point_id: str, lock_micro: int = LOCK_MICRO, signer: Signer | None = None) -> Running:
-        """A session that is open on the chain (and not connected yet)."""
+    def session(
+        self, meter: Meter, point_id: str, lock_micro: int = LOCK_MICRO, signer: Signer | None = None, *, open_on_chain: bool = True
+    ) -> Running:  # fmt: skip
+        """A session that is open on the chain (and not connected yet), or still to be opened there."""
         now = self.service.now_s()
         with self.service.db.writing() as db:
             pay_key = None if signer is None else signer.address
@@ -94,7 +96,8 @@ class Inside:
         signature = self.payer.sign(digest(self.service.money, message))
         with self.service.db.writing() as db:
             open_session(db, self.service, quote_id, (lock_micro, now + 600), signature)
-        self.final(event_types.SessionOpened(session, self.payer.address, self.service.payee, lock_micro), time_s=now)
+        if open_on_chain:
+            self.final(event_types.SessionOpened(session, self.payer.address, self.service.payee, lock_micro), time_s=now)
         return Running(self, meter, session)
 
     def final(self, body: Any, time_s: int | None = None) -> None:
