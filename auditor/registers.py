@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from protocol.bundle import SessionFacts, Signed
 from protocol.evidence import Flag, HandOver, Record
-from protocol.money import deliverable_milliwatt_hours
+from protocol.plausibility import most_milliwatt_hours
 
 from .report import Problem
 
@@ -39,9 +39,8 @@ def register_problems(session: SessionFacts, records: Sequence[Record], hand_ove
             elif record.end_s < before.end_s:
                 problems.append(Problem("registers", name, f"ends at {record.end_s} s, before the record before it ({before.end_s} s)"))
             else:
-                # A register shows whole steps, so it may owe the interval before up to one.
                 step = max(record.step_milliwatt_hours, before.step_milliwatt_hours)
-                most = deliverable_milliwatt_hours(session.rated_watts, record.end_s - before.end_s) + step
+                most = most_milliwatt_hours(session.rated_watts, record.end_s - before.end_s, step)
                 if energy > most:
                     what = f"{energy} mWh in {record.end_s - before.end_s} s, {session.rated_watts} W deliver {most} mWh at most"
                     problems.append(Problem("registers", name, what))

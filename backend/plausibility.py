@@ -11,10 +11,8 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from protocol.evidence import Flag, Record
-from protocol.money import deliverable_milliwatt_hours
+from protocol.plausibility import most_milliwatt_hours
 
-READ_JITTER_S = 2
-"""Times are whole seconds at both ends of an interval, so it can be almost two seconds longer than it says."""
 MAX_AHEAD_S = 300
 """How far a record's end may lie ahead of this machine's clock: agents keep time by NTP; beyond this one of the two is wrong."""
 
@@ -56,8 +54,8 @@ def judge(record: Record, known: Known | None, rated_watts: int, modulus_milliwa
 
 
 def _follows(record: Record, register: int, at_s: int, rated_watts: int, modulus: int) -> tuple[str, bool]:
-    seconds = max(0, record.end_s - at_s) + READ_JITTER_S
-    most = deliverable_milliwatt_hours(rated_watts, seconds) + record.step_milliwatt_hours
+    seconds = max(0, record.end_s - at_s)
+    most = most_milliwatt_hours(rated_watts, seconds, record.step_milliwatt_hours)
     rise = record.import_milliwatt_hours - register
     if rise >= 0:
         if rise <= most:

@@ -7,8 +7,9 @@ last *good* record, for judging a suspect register, and None where sampling had 
 
 from __future__ import annotations
 
+from protocol.plausibility import most_milliwatt_hours
+
 from .credit import MILLIWATT_NANOSECONDS_PER_MILLIWATT_HOUR, NANO
-from .registers import deliverable
 
 MAX_GAP_NS = 10 * NANO
 """Samples come each second; beyond this what flowed between two is a guess."""
@@ -68,7 +69,7 @@ class Gauge:
         if rise < 0:
             rise += self._modulus
         seconds = max(0, at_ns - self.at_ns) // NANO + 1
-        if 0 <= rise <= deliverable(self._rated_watts, seconds, self._step):
+        if 0 <= rise <= most_milliwatt_hours(self._rated_watts, seconds, self._step):
             self._register += rise
             # The register has just counted on: what the integral says beyond it or short of it was error.
             if rise:

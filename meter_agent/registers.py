@@ -11,17 +11,10 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from protocol.evidence import Flag
+from protocol.plausibility import most_milliwatt_hours
 
 from .journal import Good
 
-OVERLOAD_PERCENT = 145
-"""A circuit breaker may carry 1.45 times its rating for an hour before it trips (IEC 60898-1, conventional tripping
-current).
-"""
-TIMING_S = 3
-"""Records are dated to whole seconds and a readout takes up to a second and a half at either end."""
-STEPS = 2
-"""Each of two readings may be off by one step of the register."""
 SAMPLED_PERCENT = 150
 """What second-long samples may miss of a load that switches faster than they come."""
 
@@ -45,11 +38,6 @@ class Verdict(NamedTuple):
     detail: str
 
 
-def deliverable(rated_watts: int, seconds: int, step_milliwatt_hours: int) -> int:
-    """The most energy a register can have counted in that time, in milliwatt-hours."""
-    return rated_watts * (seconds + TIMING_S) * 10 * OVERLOAD_PERCENT // 3_600 + STEPS * step_milliwatt_hours
-
-
 def judge(reading: Reading, good: Good | None, rated_watts: int, sampled_milliwatt_hours: int | None, suspect: bool) -> Verdict:
     """Judge a reading of the meter that is in place.
 
@@ -59,9 +47,9 @@ def judge(reading: Reading, good: Good | None, rated_watts: int, sampled_milliwa
     accepted = Good(**reading._asdict())
     if good is None or good.serial != reading.serial:
         return Verdict(Flag(0), accepted, "")
-    limit = deliverable(rated_watts, max(0, reading.at_s - good.at_s), reading.step_milliwatt_hours)
+    limit = most_milliwatt_hours(rated_watts, max(0, reading.at_s - good.at_s), reading.step_milliwatt_hours)
     if suspect and sampled_milliwatt_hours is not None:
-        sampled = sampled_milliwatt_hours * SAMPLED_PERCENT // 100 + deliverable(rated_watts, 0, reading.step_milliwatt_hours)
+        sampled = sampled_milliwatt_hours * SAMPLED_PERCENT // 100 + most_milliwatt_hours(rated_watts, 0, reading.step_milliwatt_hours)
         limit = min(limit, sampled)
     rise = reading.import_milliwatt_hours - good.import_milliwatt_hours
     if 0 <= rise <= limit:

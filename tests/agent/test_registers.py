@@ -8,8 +8,9 @@ from hypothesis import strategies as st
 from meter_agent.clock import NANO
 from meter_agent.gauge import Gauge
 from meter_agent.journal import Good
-from meter_agent.registers import Reading, deliverable, judge
+from meter_agent.registers import Reading, judge
 from protocol.evidence import Flag
+from protocol.plausibility import most_milliwatt_hours
 
 RATED = 3_680
 MODULUS = 10**9 * 1_000
@@ -33,7 +34,7 @@ def test_what_the_connection_can_carry_is_believed(seconds: int, milliwatts: int
 
 @given(st.integers(0, 86_400), st.integers(1, 10**9))
 def test_more_than_that_is_quarantined_and_the_reference_stays(seconds: int, more: int) -> None:
-    register = GOOD.import_milliwatt_hours + deliverable(RATED, seconds, 1_000) + more
+    register = GOOD.import_milliwatt_hours + most_milliwatt_hours(RATED, seconds, 1_000) + more
     verdict = judge(reading(register, 1_000 + seconds), GOOD, RATED, None, False)
     assert verdict.flags == Flag.QUARANTINED_REGISTER
     assert verdict.good == GOOD
