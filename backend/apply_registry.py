@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from sqlalchemy import select
+from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
 from chain import event_types as events
 from protocol.control import KeyRole
 
 from .context import Service
-from .models import ChainEventRow, Device, DeviceKey, KeyEventRow
+from .models import ChainEventRow, Device, DeviceKey, KeyEventRow, Voucher
 from .points import control_key
 
 
@@ -41,6 +41,8 @@ def _meter_key(db: Session, device: Device, row: ChainEventRow, body: events.Key
     old = known.get(body.old_key)
     if old is not None:
         old.until_s, old.last_frame = row.time_s, body.last_frame
+        # Vouched for by a key that ended, they would prove nothing of a session that opens now: the agent vouches anew when it comes back.
+        db.execute(delete(Voucher).where(Voucher.device == device.device, Voucher.session.is_(None)))
     if any(body.new_key):
         device.meter_key = body.new_key
         if body.new_key not in known:

@@ -25,6 +25,7 @@ from .models import ConflictRow, Device, DeviceKey, FrameRow, Incarnation, Sessi
 from .rating import advance
 from .readings import Judges
 from .sessions import end, live_session, try_end
+from .signed_amounts import withdraw_disputed
 from .states import State
 
 ANCHOR_EPOCHS = 3
@@ -108,6 +109,8 @@ class Intake:
             return self._device.meter_key
         query = select(DeviceKey).where(DeviceKey.device == self._device.device, DeviceKey.until_s.is_not(None))
         for old in self._db.scalars(query):
+            if old.last_frame == bytes(32):
+                continue  # revoked without naming a frame: it may be in a thief's hands, and vouches for nothing that is not here
             # The rotation's last frame is still to come: at or before it the old key is valid.
             if _signed_by(old.key, digest, signature) and (old.last_frame is None or frame_by_digest(self._db, old.last_frame) is None):
                 return old.key
@@ -193,6 +196,7 @@ class Intake:
         for row in affected:
             if row.disputed_from_s is None or disputed_from_s < row.disputed_from_s:
                 row.disputed_from_s = disputed_from_s
+                withdraw_disputed(db, row)
             end(db, service, row, Cause.FAULT, "its meter signed two different frames for one place")
 
     def _price(self) -> None:

@@ -35,8 +35,10 @@ from .states import State
 log = structlog.get_logger()
 MAX_PRICERS = 10_000
 """Pricers kept in memory: one a running session; the oldest are dropped and rebuilt when needed."""
-START_TOLERANCE_S = 30
-"""The START record may end this much before the chain's block time of the opening: two clocks, both honest."""
+START_TOLERANCE_S = 65
+"""The START record may end this much before the chain's block time of the opening: agents take a grant whose opening lies up to 60 s ahead
+of their clock. Less than they take here would be power that is never billed.
+"""
 
 _IN_MEMORY = Lock()
 

@@ -201,10 +201,16 @@ def _connected(db: Session, service: Service, device: Device, said: SupplyConfir
     measured(db, service, device, said.channel, disconnected=False)
     if row is not None and row.state == State.OPEN:
         step(db, row, State.RUNNING, "measured connected", service.now_s())
-    elif row is None or row.state not in (State.RUNNING, State.ENDING):
+    elif (row is None or row.state not in (State.RUNNING, State.ENDING)) and _pays_none(db, device, said.channel):
         place = f"device {to_hex(device.device)} channel {said.channel}"
         raise_alarm(db, service, device.operator_id, AlarmKind.SUPPLY_WITHOUT_SESSION, place, "supply is on and no session pays for it")
         command_channel(db, service, device.device, said.channel, said.session, Action.DISCONNECT)
+
+
+def _pays_none(db: Session, device: Device, channel: int) -> bool:
+    """Whether no session may hold supply. An agent answers a late command for an ended session with the supply of the next one."""
+    other = live_session(db, device.device, channel)
+    return other is None or other.state not in (State.RUNNING, State.ENDING)
 
 
 def _disconnected(db: Session, service: Service, device: Device, said: SupplyConfirmation, row: SessionRow | None) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
 from protocol.eip712 import digest, from_json, hex_bytes
@@ -63,6 +63,16 @@ def take_charge(db: Session, service: Service, document: dict[str, Any], where: 
     else:
         row.charge_micro = max(row.charge_micro, charge.amount_micro)
     return ""
+
+
+def withdraw_disputed(db: Session, row: SessionRow) -> None:
+    """What was signed for frames that turn out to be disputed is not claimed: it stays as evidence. Call when `disputed_from_s` changed."""
+    if row.disputed_from_s is None:
+        return
+    disputed = select(FrameRow.digest).where(FrameRow.device == row.device, FrameRow.end_s > row.disputed_from_s)
+    ours = SignedAmount.session == row.session
+    db.execute(update(SignedAmount).where(ours, SignedAmount.frame.in_(disputed)).values(claimable=False))
+    row.charge_micro = int(db.scalar(select(func.max(SignedAmount.amount_micro)).where(ours, SignedAmount.claimable.is_(True))) or 0)
 
 
 def _problem(db: Session, row: SessionRow, charge: MeteredCharge, frame: FrameRow) -> str:

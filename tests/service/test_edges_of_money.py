@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import os
 
+import pytest
 from sqlalchemy import select
 
+from backend.errors import Unavailable
 from backend.models import IntentRow, SignedAmount
+from backend.points import add_voucher, get_device
 from backend.quotes import Wish, quote
 from backend.sessions import end, get_session
 from backend.settlement import _opening_failed, _settle, last_claimable
 from chain import event_types
-from protocol.control import Cause
+from protocol.control import Cause, SupplyState
+from protocol.keys import Signer
 from tests.service.bench_agent import Meter
 from tests.service.inside import LOCK_MICRO, Inside
 
@@ -83,3 +87,78 @@ def test_a_charge_beyond_the_payers_request_to_close_does_not_keep_the_ones_befo
         assert found is not None
         assert found.amount_micro == amounts[1].amount_micro > good
         assert found.elapsed_s == (row.close_requested_at_s or 0) + grace - session.opened_at_s
+
+
+def test_what_was_signed_for_frames_disputed_later_is_not_claimed(inside: Inside) -> None:
+    meter = Meter()
+    session = inside.session(meter, inside.enrol(meter)).connect()
+    session.use(meter.frame(meter.record(rise=1_000)))
+    undisputed = session.row().charge_micro
+    before = (meter.previous, meter.sequence, meter.register, meter.clock)
+    session.use(meter.frame(meter.record(rise=2_000, seconds=3)))
+    assert session.row().charge_micro > undisputed
+    meter.previous, meter.sequence, meter.register, meter.clock = before
+    inside.upload(meter.frame(meter.record(rise=1_000)))
+    with inside.service.db.reading() as db:
+        row = get_session(db, session.session)
+        found = last_claimable(db, row)
+        assert found is not None
+        assert found.amount_micro == row.charge_micro == undisputed > 0
+
+
+def rotated(inside: Inside, meter: Meter, last_frame: bytes) -> Signer:
+    """The registry gives the device another meter key; returns the old one."""
+    old, meter.meter_key = meter.meter_key, Signer.create()
+    event = event_types.KeyChanged(meter.device, 1, old.address, meter.meter_key.address, last_frame, os.urandom(32))
+    inside.final(event)
+    return old
+
+
+def test_a_key_revoked_without_a_last_frame_signs_nothing_any_more(inside: Inside) -> None:
+    meter = Meter()
+    inside.enrol(meter)
+    inside.upload(meter.frame(meter.record()))
+    stolen, fresh = rotated(inside, meter, bytes(32)), meter.meter_key
+    meter.meter_key = stolen
+    forged = meter.frame(meter.record(rise=1_000))
+    assert [item["code"] for item in inside.upload(forged)["refused"]] == ["bad_signature"]
+    meter.previous, meter.sequence, meter.meter_key = forged.frame.previous_frame, forged.frame.first_sequence, fresh
+    assert inside.upload(meter.frame(meter.record()))["accepted"] == 1
+
+
+def test_charge_keys_vouched_for_by_a_key_that_ended_are_not_given_to_a_new_session(inside: Inside) -> None:
+    meter = Meter()
+    point = inside.enrol(meter, vouchers=1)
+    first = meter.frame(meter.record())
+    inside.upload(first)
+    rotated(inside, meter, first.digest)
+    with pytest.raises(Unavailable):
+        quoted(inside, point)
+    voucher, signature = meter.voucher()
+    with inside.service.db.writing() as db:
+        add_voucher(db, inside.service, get_device(db, meter.device), voucher, signature)
+    quoted(inside, point)
+
+
+def test_an_agent_whose_clock_is_behind_by_what_it_takes_itself_is_billed(inside: Inside) -> None:
+    meter = Meter()
+    session = inside.session(meter, inside.enrol(meter))
+    meter.clock = session.opened_at_s - 60
+    session.connect()
+    session.use(meter.frame(meter.record(rise=10_000, seconds=90)))
+    assert session.row().bill_micro > 0
+
+
+def test_the_answer_to_a_late_command_for_the_session_before_does_not_end_the_one_that_pays(inside: Inside) -> None:
+    meter = Meter()
+    point = inside.enrol(meter)
+    first = inside.session(meter, point)
+    with inside.service.db.writing() as db:
+        end(db, inside.service, get_session(db, first.session, lock=True), Cause.PAYER_STOP, "at once")
+    late = first.commands()[-1]
+    second = inside.session(meter, point).connect()
+    first.highest = second.highest
+    first.confirm(SupplyState.CONNECTED, command=late.digest)
+    assert inside.alarms() == []
+    assert [order.number for order in first.commands()] == [late.number]
+    assert second.state == "running"
