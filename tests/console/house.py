@@ -132,7 +132,8 @@ class Holding(NamedTuple):
     def marks(self) -> list[str]:
         """Texts that are nobody else's business."""
         short = f"0x{self.session[2:8]}…{self.session[-4:]}"
-        return [self.point_id, self.session[2:], short, self.agent.device.hex(), f"name-of-{self.operator_id}", f"alarm-of-{self.operator_id}"]
+        named = [f"{noun}-of-{self.operator_id}" for noun in ("name", "alarm", "tariff", "label")]
+        return [self.point_id, self.session[2:], short, self.agent.device.hex(), *named]
 
 
 def furnish(house: House, operator_id: int) -> Holding:
@@ -181,7 +182,8 @@ def open_session(house: House, point_id: str, lock_micro: int = LOCK_MICRO) -> s
     """A session, opened by a payer's signature; the chain's event is applied as final."""
     payer = Signer.create()
     me = "0x" + payer.address.hex()
-    quoted = house.call("POST", "/api/v1/quotes", {"pointId": point_id, "payer": me, "refundTo": me, "metered": True, "lockMicro": lock_micro})
+    wish = {"pointId": point_id, "payer": me, "refundTo": me, "metered": True, "lockMicro": lock_micro}
+    quoted = house.call("POST", "/api/v1/quotes", wish)
     session, deadline_s = bytes.fromhex(quoted["session"][2:]), int(time.time()) + 600
     signature = payer.sign(digest(house.money, Open(session, lock_micro, deadline_s)))
     body = {"quoteId": quoted["quoteId"], "lockMicro": lock_micro, "deadlineS": deadline_s, "signature": "0x" + signature.hex()}
@@ -189,8 +191,9 @@ def open_session(house: House, point_id: str, lock_micro: int = LOCK_MICRO) -> s
     with house.service.db.writing() as db:
         payee = bytes.fromhex(quoted["terms"]["payee"][2:])
         row = ChainEventRow(
-            operator_id=0, block_number=10, block_hash=os.urandom(32), time_s=int(time.time()), log_index=int.from_bytes(os.urandom(4), "big"),
-            transaction_hash=os.urandom(32), name="SessionOpened", values="{}", session=session, applied=True,
+            operator_id=0, block_number=10, block_hash=os.urandom(32), time_s=int(time.time()),
+            log_index=int.from_bytes(os.urandom(4), "big"), transaction_hash=os.urandom(32), name="SessionOpened", values="{}",
+            session=session, applied=True,
         )  # fmt: skip
         db.add(row)
         db.flush()
@@ -210,8 +213,8 @@ def anchor(house: House) -> int:
         epoch = db.query(Epoch).order_by(Epoch.id.desc()).first()
         assert epoch is not None
         link = AnchorLinkRow(
-            operator_id=0, anchorer=epoch.anchorer, previous_head=os.urandom(32), root=epoch.root, head=os.urandom(32), time_s=int(time.time()),
-            block_number=11, transaction_hash=os.urandom(32),
+            operator_id=0, anchorer=epoch.anchorer, previous_head=os.urandom(32), root=epoch.root, head=os.urandom(32),
+            time_s=int(time.time()), block_number=11, transaction_hash=os.urandom(32),
         )  # fmt: skip
         db.add(link)
         db.flush()

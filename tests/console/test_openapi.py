@@ -34,7 +34,7 @@ def test_every_call_says_what_it_is_for_and_how_it_refuses(name: str, operation:
     assert operation.get("description"), f"{name} has no docstring"
     for status in ("400", "404", "409", "422", "429", "503"):
         content = operation["responses"][status]["content"]
-        assert "application/problem+json" in content or status == "503" and name == "GET /readyz", (name, status)
+        assert "application/problem+json" in content or (status == "503" and name == "GET /readyz"), (name, status)
     if "security" in operation:
         assert {"401", "403"} <= set(operation["responses"])
 

@@ -166,9 +166,10 @@ def test_each_role_may_do_what_the_table_says(house: House, first: Holding, role
 def test_agents_calls_take_an_agents_hello(house: House, first: Holding, route: str) -> None:
     own = first.agent.device.hex()
     method, path = route.replace("{device}", "0x" + own).split(" ", 1)
+    body = {"session": "0x" + "00" * 32, "nonce": "0x" + "00" * 32}
     for headers in ({}, {"Authorization": f"Bearer {house.token}"}, {"Authorization": "Wattproof e30"}):
-        with httpx2.stream(method, house.url + path, headers=headers, timeout=20, json={"session": "0x" + "00" * 32, "nonce": "0x" + "00" * 32}) as a:
-            assert a.status_code == 401
+        with httpx2.stream(method, house.url + path, headers=headers, timeout=20, json=body) as answer:
+            assert answer.status_code == 401
 
 
 def test_the_bootstrap_token_is_an_administrator_of_the_installation(house: House) -> None:
