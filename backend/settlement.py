@@ -93,9 +93,14 @@ def _claim_due(db: Session, service: Service, row: SessionRow, chain_time_s: int
 
 def claim_under_way(db: Session, row: SessionRow) -> bool:
     """Whether a claim of this session is sent and not settled, or settled and not read from the chain yet."""
+    status = chain_status(db)
+    read_through = -1 if status is None else status.final_number
     query = (
         select(IntentRow.id).join(ClaimRow, ClaimRow.intent_id == IntentRow.id)
-        .where(ClaimRow.session == row.session, IntentRow.state == OPEN).limit(1)
+        .where(ClaimRow.session == row.session)
+        # The sender may see a claim final before the reader has its event: claimed_micro is then still the old one.
+        .where((IntentRow.state == OPEN) | ((IntentRow.state == "succeeded") & (IntentRow.mined_block_number > read_through)))
+        .limit(1)
     )  # fmt: skip
     return db.scalar(query) is not None
 
