@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from protocol.bundle import Bundle
+from protocol.bundle import Bundle, SessionFacts
 from protocol.eip712 import digest, money_domain
 from protocol.errors import BadSignature
 from protocol.keys import check_signature
@@ -51,20 +51,25 @@ def _charge(bundle: Bundle, frame: CheckedFrame | None, priced: Priced | None) -
     elif frame.first > session.last_sequence:
         problems.append(Problem("charge", "charge.frame", f"names {frame.name}, after the last record billed ({session.last_sequence})"))
     if priced is not None and priced.charged_micro is not None:
-        problems += _against_records(value, priced, priced.charged_micro)
+        problems += _against_records(session, value, priced, priced.charged_micro)
     return problems
 
 
-def _against_records(value: object, priced: Priced, due_micro: int) -> list[Problem]:
-    """What was signed cannot be more than the records up to the frame it names come to."""
+def _against_records(session: SessionFacts, value: object, priced: Priced, due_micro: int) -> list[Problem]:
+    """What was signed cannot be more than the records up to the frame it names come to.
+
+    A meter states time and energy within the bounds of the escrow, or no honest charge at the latest end could be claimed (docs/walls.md).
+    """
     problems = []
     amount = getattr(value, "amount_micro", 0)
     if amount > due_micro:
         problems.append(Problem("charge", "charge.amountMicro", f"is {amount}; the records up to its frame come to {due_micro}"))
     if isinstance(value, MeteredCharge):
+        elapsed_s = min(priced.charged_elapsed_s, max(0, session.terms.latest_end_s - session.opened_at_s))
+        energy = min(priced.charged_milliwatt_hours, deliverable_milliwatt_hours(session.terms.rated_watts, elapsed_s))
         for name, stated, found in (
-            ("energyMilliwattHours", value.energy_milliwatt_hours, priced.charged_milliwatt_hours),
-            ("elapsedS", value.elapsed_s, priced.charged_elapsed_s),
+            ("energyMilliwattHours", value.energy_milliwatt_hours, energy),
+            ("elapsedS", value.elapsed_s, elapsed_s),
         ):
             if stated != found:
                 problems.append(Problem("charge", f"charge.{name}", f"is {stated}; the records up to its frame come to {found}"))

@@ -34,15 +34,21 @@ from .worker import Inbox, Worker
 MAX_BATCH_FRAMES = 256
 MAX_BATCH_BYTES = 4 << 20
 """A request the service can check within its answer time, and memory to hold it."""
+MAX_BATCH_OCMF = 16
+"""The service refuses a request with more (docs/walls.md); an entry of the log has one at most."""
 
 logger = structlog.get_logger("wattproof.agent.uplink")
 
 
 class Batch(NamedTuple):
-    """Frames to send. `places[digest]` is the position in the log after that frame's entry."""
+    """Frames to send. `places[digest]` is the position in the log after that frame's entry.
+
+    All charges go with them, though each includes those before it: the escrow may refuse the last for its time (a request to close that the
+    agent had not heard of), and pays the highest that is left.
+    """
 
     frames: list[bytes]
-    charges: dict[str, dict[str, Any]]
+    charges: list[dict[str, Any]]
     ocmf: list[dict[str, Any]]
     places: dict[bytes, Position]
     hand_over: dict[str, Any] | None
@@ -50,7 +56,7 @@ class Batch(NamedTuple):
 
     def body(self) -> bytes:
         """The request. Frames are put in as the bytes they are, never encoded again."""
-        rest = orjson.dumps({"charges": list(self.charges.values()), "ocmf": self.ocmf})
+        rest = orjson.dumps({"charges": self.charges, "ocmf": self.ocmf})
         return b'{"frames":[' + b",".join(self.frames) + b"]," + rest[1:]
 
 
@@ -141,18 +147,19 @@ class Sender(Worker):
 
     def _collect(self) -> Batch | None:
         """The next frames; waits up to a second for one when there is none."""
-        batch, size = Batch([], {}, [], {}, None, None), 0
+        batch, size = Batch([], [], [], {}, None, None), 0
         for after, entry in self._journal.entries(self._at):
             if entry.frame is not None:
                 batch.frames.append(entry.frame)
                 batch.places[decode_frame(entry.frame).digest] = after
                 size += len(entry.frame)
                 if entry.charge is not None:
-                    batch.charges[entry.charge["session"]] = entry.charge
+                    batch.charges.append(entry.charge)
                 batch.ocmf.extend(entry.ocmf)
                 batch = batch._replace(hand_over=entry.hand_over)
             batch = batch._replace(end=after)
-            if len(batch.frames) >= MAX_BATCH_FRAMES or size >= MAX_BATCH_BYTES or batch.hand_over:
+            full = len(batch.frames) >= MAX_BATCH_FRAMES or size >= MAX_BATCH_BYTES or len(batch.ocmf) >= MAX_BATCH_OCMF
+            if full or batch.hand_over:
                 break
         if batch.frames:
             return batch

@@ -34,7 +34,7 @@ from protocol.eip712 import EVIDENCE, digest, money_domain
 from protocol.evidence import HandOver, Record, Ruling
 from protocol.hashing import ZERO32, document_hash, keccak
 from protocol.keys import Signer
-from protocol.money import session_id
+from protocol.money import ceiling_micro, deliverable_milliwatt_hours, session_id
 
 from .make_bundle import CHAIN_ID, Evidence
 from .test_ocmf import foreign_text
@@ -430,6 +430,31 @@ def test_claims_charges_and_bounds() -> None:
     assert failed(recharged(frame=ZERO32))["charge"].startswith("charge.frame:")
     assert "charge" in failed(recharged(session=ZERO32))
     assert "claim" in failed(GOOD._replace(charge=None))
+
+
+def test_a_charge_within_the_bounds_of_the_escrow_is_honest_where_the_records_go_beyond() -> None:
+    """The closing record ends after the latest end, or a clock is behind: the meter signs no more than the escrow can pay."""
+    scene = Evidence(records=12)
+    used_s = scene.records[-1][0].end_s - scene.start_s
+    scene.terms = scene.terms._replace(latest_end_s=scene.start_s + used_s - 2)
+    bundle = scene.bundle()
+    assert set(failed(bundle, scene)) == {"charge", "ceilings"}  # signed as if the terms went on
+
+    def charged(**fields: Any) -> dict[str, str]:
+        value: Any = bundle.charge.value._replace(**fields)
+        signature = scene.charge_key.sign(digest(money_domain(CHAIN_ID, scene.escrow), value))
+        return failed(bundle._replace(charge=Signed(value, (signature,))), scene)
+
+    assert charged(elapsed_s=used_s - 2) == {}
+    assert charged(elapsed_s=used_s - 3).keys() == {"charge"}
+    short_s, total = used_s // 10, bundle.bill["totalMicro"]
+    scene.terms = scene.terms._replace(latest_end_s=scene.start_s + short_s)
+    most = deliverable_milliwatt_hours(scene.terms.rated_watts, short_s)
+    amount = ceiling_micro(scene.terms, most, short_s)
+    bundle = scene.bundle()._replace(tail=Tail("beyond the latest end", total - amount), claimed_micro=amount)
+    assert most < bundle.bill["energyMilliwattHours"]
+    assert charged(elapsed_s=short_s, energy_milliwatt_hours=most, amount_micro=amount) == {}
+    assert "charge" in charged(elapsed_s=short_s, energy_milliwatt_hours=most - 1, amount_micro=amount)
 
 
 def test_a_tail_has_a_name() -> None:
