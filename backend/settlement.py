@@ -94,7 +94,7 @@ def _claim_due(db: Session, service: Service, row: SessionRow, chain_time_s: int
 def claim_under_way(db: Session, row: SessionRow) -> bool:
     """Whether a claim of this session is sent and not settled, or settled and not read from the chain yet."""
     status = chain_status(db)
-    read_through = -1 if status is None else status.final_number
+    read_through = -1 if status is None else min(status.final_number, status.head_number)
     query = (
         select(IntentRow.id).join(ClaimRow, ClaimRow.intent_id == IntentRow.id)
         .where(ClaimRow.session == row.session)

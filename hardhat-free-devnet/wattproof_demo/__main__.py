@@ -54,10 +54,11 @@ def _play(name: str, keep: bool) -> int:
 
 
 def _stay(screen: Screen, stack: Stack, state: Path) -> None:
-    token = state / "service" / "operator.token"
+    from .stack import CONSOLE_NAME
+
     screen.console.print(
         f"\nEverything goes on running. Look around:\n"
-        f"  console    {stack.url}/          (operator token: {token})\n"
+        f"  console    {stack.url}/console/     log in as {CONSOLE_NAME} with the password {stack.password}\n"
         f"  API        {stack.url}/docs\n"
         f"  chain      {stack.rpc_url}\n"
         f"  the rig    .venv/bin/python -m wattproof_rig.tell {state / 'rig'} state\n"

@@ -23,6 +23,7 @@ REGISTER_STEP_MILLIWATT_HOURS = 100
 REGISTER_DIGITS = 9
 PREPAID_MICRO = 5_000_000
 PLACEMENT = "demo bench, point 1"
+CONSOLE_NAME = "demo"
 
 
 @dataclass(frozen=True)
@@ -107,8 +108,20 @@ class Stack:
             f"[terms]\nstop_grace_seconds = 10\nclose_delay_seconds = {self.choices.close_delay_s}\nclose_delay_blocks = 5\n"
             "session_seconds = 3600\nstart_within_seconds = 60\n"
         )
+        self._make_account(folder)
         self.processes.start("service", "backend", "serve", "--config", str(folder / "service.toml"))
         self.processes.wait("service", "readiness", self._ready, 60)
+
+    def _make_account(self, folder: Path) -> None:
+        """Somebody who may log in to the console of this demo; the password lives as long as the demo's folder."""
+        self.password = secrets.token_urlsafe(12)
+        file = folder / "demo.password"
+        file.touch(mode=0o600)
+        file.write_text(self.password)
+        self.processes.run(
+            "backend", "account", "add", CONSOLE_NAME, "--role", "operator", "--password-file", str(file),
+            "--config", str(folder / "service.toml"),
+        )  # fmt: skip
 
     def _ready(self) -> bool:
         try:
