@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 
 from chain.calls import MeteredRow, PaidRow
 from protocol.control import Cause
-from protocol.money import MeteredCharge, Payment
+from protocol.money import MeteredCharge, Payment, deliverable_milliwatt_hours
 
 from .context import Service
 from .facts import chain_status
@@ -78,7 +78,9 @@ def _claim_due(db: Session, service: Service, row: SessionRow, chain_time_s: int
         return None
     if now < row.claim_not_before_s or claim_under_way(db, row):
         return None
-    if row.metered and amount.elapsed_s > chain_time_s - (row.opened_at_s or 0):
+    passed_s = chain_time_s - (row.opened_at_s or 0)
+    deliverable = deliverable_milliwatt_hours(terms_of(row).rated_watts, max(0, passed_s))
+    if row.metered and (amount.elapsed_s > passed_s or amount.energy_milliwatt_hours > deliverable):
         return None  # the chain's clock has not got there yet; it would be skipped
     unclaimed = amount.amount_micro - row.claimed_micro
     oldest = db.scalar(

@@ -11,7 +11,7 @@ from protocol.eip712 import digest, from_json, hex_bytes
 from protocol.errors import BadSignature, Malformed
 from protocol.hashing import keccak
 from protocol.keys import check_signature
-from protocol.money import MeteredCharge, ceiling_micro, deliverable_milliwatt_hours
+from protocol.money import MeteredCharge, ceiling_micro
 
 from .alarms import AlarmKind, raise_alarm
 from .context import Service
@@ -89,8 +89,6 @@ def _problem(db: Session, row: SessionRow, charge: MeteredCharge, frame: FrameRo
         return f"our own price at that frame is {priced.total_micro}"
     if charge.amount_micro > row.lock_micro:
         return f"the lock is {row.lock_micro}"
-    if charge.energy_milliwatt_hours > deliverable_milliwatt_hours(terms.rated_watts, charge.elapsed_s):
-        return f"{terms.rated_watts} W cannot deliver {charge.energy_milliwatt_hours} mWh in {charge.elapsed_s} s"
     if charge.amount_micro > ceiling_micro(terms, charge.energy_milliwatt_hours, charge.elapsed_s):
         return "it is above the ceilings of the terms"
     return ""
