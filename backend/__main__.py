@@ -68,12 +68,17 @@ def backup(
 
 @app.command()
 def restore(
-    source: Annotated[Path, typer.Option("--from", help="A file that `backup` wrote.")], config: ConfigOption = Path("service.toml")
+    source: Annotated[Path | None, typer.Option("--from", help="A file that `backup` wrote.")] = None,
+    mark: Annotated[bool, typer.Option("--mark", help="The database was restored by other means (pg_restore): only say so.")] = False,
+    config: ConfigOption = Path("service.toml"),
 ) -> None:
     """Put a backup in place of the database. The service then catches up from chain and agents before it acts."""
+    from .backup import mark as mark_only
     from .backup import restore as run
 
-    run_command(lambda: run(config, source))
+    if (source is None) is not mark:
+        raise typer.BadParameter("give either --from FILE or --mark")
+    run_command(lambda: mark_only(config) if source is None else run(config, source))
 
 
 if __name__ == "__main__":

@@ -38,6 +38,7 @@ class AlarmKind(StrEnum):
     CHAIN_STANDS_STILL = "chain-stands-still"
     CHAIN_DIFFERS = "chain-differs"
     RECONCILIATION = "reconciliation"
+    RESTORED_INCOMPLETE = "restored-incomplete"
     LOOP_FAILED = "loop-failed"
 
 

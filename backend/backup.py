@@ -1,6 +1,6 @@
 """Online backup and restore. A restored backup is old: it is marked so, and nothing acts before chain and agents have caught it up.
 
-SQLite: its own online backup, page by page, while the service writes. PostgreSQL: use pg_dump and pg_restore, then `restore --mark`.
+SQLite: its own online backup, page by page, while the service writes. PostgreSQL: pg_dump and pg_restore, then `restore --mark`.
 """
 
 from __future__ import annotations
@@ -9,19 +9,23 @@ import os
 import sqlite3
 from pathlib import Path
 
-from sqlalchemy import select, update
-
 from .context import Service
 from .db import Database
 from .errors import Misconfigured
-from .facts import RESTORED, remember
 from .keyring import write_private
 from .migrate import migrate
-from .models import Device
+from .restoring import mark_restored
 from .settings import load_settings
 
-NUMBER_GAP = 10_000
-"""Commands that may have been numbered after the backup: their numbers must not be used again. Far below the step an agent takes."""
+
+def mark(config: Path) -> None:
+    """Say that the database was restored by other means (pg_restore)."""
+    service = Service.from_settings(load_settings(config))
+    service.db.lock_process()
+    migrate(service.db)
+    mark_restored(service)
+    service.db.close()
+    print("marked as restored; the service catches up from chain and agents before it acts")
 
 
 def _sqlite_path(config: Path) -> Path:
@@ -67,14 +71,6 @@ def restore(config: Path, source: Path) -> None:
     mark_restored(service)
     service.db.close()
     print(f"restored {path} from {source}; the service catches up from chain and agents before it acts")
-
-
-def mark_restored(service: Service) -> None:
-    """What a database needs to know that it is older than the world: skip numbers, wait for the chain and for the agents' logs."""
-    with service.db.writing() as db:
-        db.execute(update(Device).values(control_number=Device.control_number + NUMBER_GAP))
-        devices = ["0x" + device.hex() for device in db.scalars(select(Device.device))]
-        remember(db, RESTORED, {"atS": service.now_s(), "devices": devices})
 
 
 def _sync(path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 
 
 class Subscription:
@@ -34,6 +35,7 @@ class Hub:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._streams: dict[bytes, set[Subscription]] = {}
+        self._since: dict[bytes, float] = {}
         self._loops: dict[str, threading.Event] = {}
         self.stopping = threading.Event()
 
@@ -42,6 +44,7 @@ class Hub:
         subscription = Subscription(asyncio.get_running_loop())
         with self._lock:
             self._streams.setdefault(device, set()).add(subscription)
+            self._since.setdefault(device, time.monotonic())
         return subscription
 
     def unsubscribe(self, device: bytes, subscription: Subscription) -> None:
@@ -50,11 +53,18 @@ class Hub:
             waiting.discard(subscription)
             if not waiting:
                 self._streams.pop(device, None)
+                self._since.pop(device, None)
 
     def connected(self) -> set[bytes]:
         """Devices with an open stream in this process."""
         with self._lock:
             return set(self._streams)
+
+    def connected_for_s(self, device: bytes) -> float:
+        """For how long a device has had a stream here without a break; 0 if it has none."""
+        with self._lock:
+            since = self._since.get(device)
+        return 0.0 if since is None else time.monotonic() - since
 
     def wake(self, device: bytes) -> None:
         with self._lock:

@@ -19,7 +19,7 @@ from chain.outbox import Sender
 from chain.transactions import TransactionSigner
 from protocol.keys import Signer
 
-from . import epochs, guard, housekeeping, notify, reconcile, settlement
+from . import epochs, guard, housekeeping, notify, reconcile, restoring, settlement
 from .alarms import AlarmKind, clear_alarm, raise_alarm
 from .chainbooks import ChainBooks
 from .context import Service
@@ -135,6 +135,7 @@ class Loops:
             Loop(service, "supply", 1.0, _always(service, guard.round_), acts=True),
             Loop(service, "alarms", 5.0, _always(service, notify.round_), acts=False),
             Loop(service, "housekeeping", 60.0, _always(service, housekeeping.round_), acts=False),
+            Loop(service, "restore", 1.0, _always(service, restoring.round_), acts=False),
             Loop(service, "reconcile", settings.settlement.reconcile_seconds, _reconcile(service, client), acts=True),
         ]
         keys = {key.address: key for key in (service.keys.sender, service.keys.payee)}

@@ -101,6 +101,9 @@ class Settings(BaseSettings):
     state_dir: Path = Path("state")
     operator_name: str = Field(default="operator", min_length=1, max_length=100)
     payee: HexAddress | None = Field(default=None, description="absent: the address of keys.payee_file, else of keys.sender_file")
+    restore_wait_seconds: int = Field(
+        default=3_600, ge=0, description="how long a restored backup waits for agents with unsettled sessions"
+    )
     unlocked_credit_micro: int = Field(default=0, ge=0, description="credit for new sessions while the chain stands still")
     log_format: Literal["json", "console"] = "json"
     keys: Keys = Keys()

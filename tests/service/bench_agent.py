@@ -98,6 +98,8 @@ class BenchAgent(Meter):
         self.world = world
         self.control = control_domain(world.deployment.chain_id, world.deployment.registry)
         self.events: list[tuple[str, dict[str, Any]]] = []
+        self.sent: list[SignedFrame] = []
+        self.charges: dict[bytes, dict[str, Any]] = {}
         self.highest = 0
         self.supply = SupplyState.DISCONNECTED
         self.auto = True  # obey commands as they come
@@ -147,14 +149,17 @@ class BenchAgent(Meter):
 
     def send(self, *frames: SignedFrame, charge: bool = True, expect: int = 200) -> dict[str, Any]:
         """Post frames, each with the charge it justifies, and check the receipt."""
-        charges = []
         for signed in frames:
             for record in signed.records:
                 if self.pricer is not None and record.channel == self.channel:
                     self.pricer.add(record)
-            if charge and self.pricer is not None and self.grant is not None:
-                charges.append(self.charge(signed))
-        body = {"frames": [frame_document(f) for f in frames], "charges": [c for c in charges if c["amountMicro"]]}
+            self.sent.append(signed)
+            if charge and self.pricer is not None and self.grant is not None and self.pricer.total_micro:
+                self.charges[signed.digest] = self.charge(signed)
+        return self._post_frames(list(frames), [self.charges[f.digest] for f in frames if f.digest in self.charges], expect)
+
+    def _post_frames(self, frames: list[SignedFrame], charges: list[dict[str, Any]], expect: int = 200) -> dict[str, Any]:
+        body = {"frames": [frame_document(f) for f in frames], "charges": charges}
         answer = httpx2.post(f"{self.world.url}/api/v1/frames", json=body, timeout=20)
         assert answer.status_code == expect, answer.text
         document: dict[str, Any] = answer.json()
@@ -204,12 +209,21 @@ class BenchAgent(Meter):
         self.events.append((name, data))
         if name == "head":
             self.head_seen = bytes.fromhex(data["head"][2:])
+        if name == "have":
+            self._send_again(bytes.fromhex(data["frame"][2:]))
         if not self.auto:
             return
         if name == "grant":
             self._granted(data)
         elif name == "command":
             self._commanded(data)
+
+    def _send_again(self, held: bytes) -> None:
+        """What the service does not hold, though it may have acknowledged it before."""
+        digests = [signed.digest for signed in self.sent]
+        start = digests.index(held) + 1 if held in digests else 0
+        for signed in self.sent[start:]:
+            self._post_frames([signed], [self.charges[signed.digest]] if signed.digest in self.charges else [])
 
     def _granted(self, data: dict[str, Any]) -> None:
         grant = from_json(SessionGrant, data["grant"])

@@ -156,25 +156,32 @@ class World:
             lines += [f"{name} = {json.dumps(value)}" for name, value in values.items()]
         (self.home / "service.toml").write_text("\n".join(lines) + "\n")
 
-    def start_service(self, **environment: str) -> None:
+    def start_service(self, *, ready: bool = True, **environment: str) -> None:
+        """Start the program; `ready`: and wait until it says it is, else only until it answers."""
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.write_settings()
         self.service = Program(self.folder / "service.log", "backend", "serve", "--config", str(self.home / "service.toml"), **environment)
         self.started.append(self.service)
+        if ready:
+            self.wait_until_ready()
+        else:
+            eventually("an answer", lambda: self._status("/healthz") == 200, 90)
 
-        def ready() -> bool:
-            assert self.service is not None
-            assert self.service.process.poll() is None, self.service.text()
-            try:
-                return httpx2.get(f"{self.url}/readyz", timeout=5).status_code == 200
-            except httpx2.HTTPError:
-                return False
-
+    def wait_until_ready(self) -> None:
         try:
-            eventually("readiness", ready, 90)
+            eventually("readiness", lambda: self._status("/readyz") == 200, 90)
         except AssertionError:
+            assert self.service is not None
             raise AssertionError(self.readyz() + self.service.text()[-3000:]) from None
+
+    def _status(self, path: str) -> int:
+        assert self.service is not None
+        assert self.service.process.poll() is None, self.service.text()
+        try:
+            return httpx2.get(f"{self.url}{path}", timeout=5).status_code
+        except httpx2.HTTPError:
+            return 0
 
     def readyz(self) -> str:
         try:
