@@ -138,8 +138,9 @@ class BenchAgent(Meter):
     def _path(self, call: str) -> str:
         return f"{self.world.url}/api/v1/agents/0x{self.device.hex()}/{call}"
 
-    def post(self, call: str, body: Any, **headers: str) -> Any:
-        answer = httpx2.post(self._path(call), json=body, headers=headers, timeout=20)
+    def post(self, call: str, body: Any, *, hello: bool = False) -> Any:
+        headers = self.hello if hello else dict
+        answer = self.world.request("POST", lambda: self._path(call), headers, json=body)
         assert answer.status_code == 200, answer.text
         return answer.json()
 
@@ -160,7 +161,7 @@ class BenchAgent(Meter):
 
     def _post_frames(self, frames: list[SignedFrame], charges: list[dict[str, Any]], expect: int = 200) -> dict[str, Any]:
         body = {"frames": [frame_document(f) for f in frames], "charges": charges}
-        answer = httpx2.post(f"{self.world.url}/api/v1/frames", json=body, timeout=20)
+        answer = self.world.request("POST", lambda: f"{self.world.url}/api/v1/frames", json=body)
         assert answer.status_code == expect, answer.text
         document: dict[str, Any] = answer.json()
         for receipt in document.get("receipts", []):
@@ -231,9 +232,11 @@ class BenchAgent(Meter):
         new = self.grant is None or grant.terms != self.grant.terms
         self.session_id = session_id(grant.terms, grant.chain_id, grant.escrow)
         self.grant, self.opened_at_s = grant, data["openedAtS"]
+        if new:
+            self.pricer = None
         if new or self.supply != SupplyState.CONNECTED:
             self.clock = max(self.clock, self.opened_at_s)
-            self.post("ready", {"session": "0x" + self.session_id.hex(), "nonce": "0x" + os.urandom(32).hex()}, **self.hello())
+            self.post("ready", {"session": "0x" + self.session_id.hex(), "nonce": "0x" + os.urandom(32).hex()}, hello=True)
 
     def _commanded(self, data: dict[str, Any]) -> None:
         fields = dict(data)
@@ -245,7 +248,7 @@ class BenchAgent(Meter):
         self.highest = command.number
         if command.action == Action.RECONNECT:
             self.supply = SupplyState.CONNECTED
-            self.pricer = Pricer(self.tariff, self.opened_at_s, 10**DIGITS * STEP)
+            self.pricer = self.pricer or Pricer(self.tariff, self.opened_at_s, 10**DIGITS * STEP)
             self.confirm(command=digest(self.control, command), session=command.session)
         else:
             self.supply = SupplyState.DISCONNECTED

@@ -87,6 +87,7 @@ class World:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.started: list[Program] = []
+        self.patient = False  # clients try again when the service is away
         self.service: Program | None = None
         self.settings: dict[str, dict[str, Any]] = {
             "": {"log_format": "json"},
@@ -159,14 +160,40 @@ class World:
     def start_service(self, *, ready: bool = True, **environment: str) -> None:
         """Start the program; `ready`: and wait until it says it is, else only until it answers."""
         self.port = free_port()
-        self.url = f"http://127.0.0.1:{self.port}"
-        self.write_settings()
-        self.service = Program(self.folder / "service.log", "backend", "serve", "--config", str(self.home / "service.toml"), **environment)
-        self.started.append(self.service)
+        self.launch(**environment)
         if ready:
             self.wait_until_ready()
         else:
             eventually("an answer", lambda: self._status("/healthz") == 200, 90)
+
+    def launch(self, **environment: str) -> None:
+        """Start the program on the port it had, if it had one, and wait for nothing."""
+        self.port = getattr(self, "port", 0) or free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.write_settings()
+        self.service = Program(self.folder / "service.log", "backend", "serve", "--config", str(self.home / "service.toml"), **environment)
+        self.started.append(self.service)
+
+    def answers(self) -> bool:
+        try:
+            return httpx2.get(f"{self.url}/healthz", timeout=5).status_code == 200
+        except httpx2.HTTPError:
+            return False
+
+    def request(
+        self, method: str, url: Callable[[], str], headers: Callable[[], dict[str, str]] = dict, **more: Any
+    ) -> httpx2.Response:  # fmt: skip
+        """One request; a patient world tries again until somebody answers (and again where the answer says that this may help)."""
+        deadline = time.monotonic() + (120 if self.patient else 0)
+        while True:
+            try:
+                answer = httpx2.request(method, url(), headers=headers(), timeout=20, **more)
+                if not self.patient or answer.status_code not in (409, 503) or not answer.json().get("transient"):
+                    return answer
+            except httpx2.TransportError:
+                if time.monotonic() > deadline:
+                    raise
+            time.sleep(0.1)
 
     def wait_until_ready(self) -> None:
         try:
@@ -190,8 +217,7 @@ class World:
             return repr(error)
 
     def call(self, method: str, path: str, body: Any = None, *, token: str | None = None, expect: int | None = None) -> Any:
-        headers = {"Authorization": f"Bearer {token or self.token}"}
-        answer = httpx2.request(method, self.url + path, json=body, headers=headers, timeout=20)
+        answer = self.request(method, lambda: self.url + path, lambda: {"Authorization": f"Bearer {token or self.token}"}, json=body)
         assert answer.status_code == expect if expect else answer.status_code < 300, f"{method} {path}: {answer.status_code} {answer.text}"
         return answer.json() if "json" in answer.headers.get("content-type", "") else answer.content
 
@@ -215,6 +241,13 @@ class Payer:
         body = {"pointId": point_id, "payer": me, "refundTo": me, "metered": True, "lockMicro": lock_micro} | more
         quoted: dict[str, Any] = self.world.call("POST", "/api/v1/quotes", body)
         return quoted
+
+    def try_quote(self, point_id: str, lock_micro: int) -> dict[str, Any] | None:
+        """A quote, or None while the point is taken or has no charge key."""
+        try:
+            return self.quote(point_id, lock_micro)
+        except AssertionError:
+            return None
 
     def open(self, quoted: dict[str, Any], lock_micro: int) -> Session:
         deadline_s = int(time.time()) + 600
