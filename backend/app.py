@@ -20,12 +20,17 @@ MAX_BODY_BYTES = 256 << 10
 """Any body but an upload of frames: the largest tariff document is a tenth of it."""
 
 
+class _Application(FastAPI):
+    def build_middleware_stack(self) -> ASGIApp:
+        return problems.TooLargeAsProblem(super().build_middleware_stack())
+
+
 Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
 
 
 def build_api(lifespan: Lifespan | None = None) -> FastAPI:
     """The API's calls. What they work on is put into `app.state.service`; without it only the OpenAPI document can be made."""
-    app = FastAPI(
+    app = _Application(
         title="Wattproof", version="1", lifespan=lifespan, max_body_size=MAX_BODY_BYTES, docs_url=None, redoc_url=None,
         openapi_url="/api/v1/openapi.json",
         description="Prepaid electricity whose every watt-hour can be proven. Formats and signatures: docs/walls.md.",

@@ -8,6 +8,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from sqlalchemy.exc import IntegrityError, OperationalError
 from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from protocol.errors import BadSignature, Malformed
 
@@ -70,6 +71,27 @@ def _operational(_request: Request, error: Exception) -> JSONResponse:
 def _anything(request: Request, error: Exception) -> JSONResponse:
     log.error("unexpected", path=request.url.path, exc_info=error)
     return problem(500, "internal", "The service failed", "this is a fault of the service; it is in its log")
+
+
+class TooLargeAsProblem:
+    """The body limit answers in plain text, before any handler of ours; here it becomes a problem document like every other error."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        replaced = False
+
+        async def rewritten(message: Message) -> None:
+            nonlocal replaced
+            if message["type"] == "http.response.start" and message["status"] == 413:
+                replaced = True
+                detail = "the body is larger than this call takes; send it in parts"
+                await problem(413, "too-large", "Content Too Large", detail, "body")(scope, receive, send)
+            elif not replaced:
+                await send(message)
+
+        await self._app(scope, receive, rewritten)
 
 
 def install(app: FastAPI) -> None:

@@ -62,6 +62,12 @@ class Meter:
     def binding(self, control: Domain, deadline_s: int) -> bytes:
         return self.meter_key.sign(digest(control, KeyBinding(self.device, KeyRole.METER, self.meter_key.address, deadline_s)))
 
+    def hello(self, control: Domain, at_s: int | None = None) -> dict[str, str]:
+        """The header by which an agent says who it is."""
+        hello = AgentHello(self.device, at_s or int(time.time()), os.urandom(32))
+        document = to_json(hello) | {"signature": "0x" + self.meter_key.sign(digest(control, hello)).hex()}
+        return {"Authorization": "Wattproof " + base64.urlsafe_b64encode(json.dumps(document).encode()).decode().rstrip("=")}
+
     def restart(self, previous: bytes | None = None) -> None:
         """A new incarnation that goes on from the last frame (or from another)."""
         self.incarnation = os.urandom(32)
@@ -130,17 +136,11 @@ class BenchAgent(Meter):
 
     # --- what it sends ---
 
-    def hello(self) -> dict[str, str]:
-        hello = AgentHello(self.device, int(time.time()), os.urandom(32))
-        document = to_json(hello) | {"signature": "0x" + self.meter_key.sign(digest(self.control, hello)).hex()}
-        return {"Authorization": "Wattproof " + base64.urlsafe_b64encode(json.dumps(document).encode()).decode().rstrip("=")}
-
     def _path(self, call: str) -> str:
         return f"{self.world.url}/api/v1/agents/0x{self.device.hex()}/{call}"
 
     def post(self, call: str, body: Any, *, hello: bool = False) -> Any:
-        headers = self.hello if hello else dict
-        answer = self.world.request("POST", lambda: self._path(call), headers, json=body)
+        answer = self.world.request("POST", lambda: self._path(call), lambda: self.hello(self.control) if hello else {}, json=body)
         assert answer.status_code == 200, answer.text
         return answer.json()
 
@@ -190,7 +190,7 @@ class BenchAgent(Meter):
     def _follow(self) -> None:
         while not self._stop.is_set():
             try:
-                with httpx2.stream("GET", self._path("stream"), headers=self.hello(), timeout=7) as answer:
+                with httpx2.stream("GET", self._path("stream"), headers=self.hello(self.control), timeout=7) as answer:
                     assert answer.status_code == 200, answer.read()
                     self._lines(answer)
             except (httpx2.HTTPError, AssertionError):

@@ -75,3 +75,20 @@ def test_the_books_balance(world: World) -> None:
     database.close()
     assert debits == credits > 0
     assert pending_debits == pending_credits == 0
+
+
+def test_a_difference_between_books_and_contract_raises_an_alarm_and_clears_it(world: World) -> None:
+    database = sqlite3.connect(world.home / "state" / "service.db", timeout=20)
+
+    def change(by: int) -> None:
+        with database:
+            database.execute("update accounts set credits_posted = credits_posted + ? where kind = 'payee'", (by,))
+
+    try:
+        change(7)
+        found = eventually("the alarms", lambda: {a.partition(":")[0] for a in alarms(world) if "reconciliation" in a})
+        assert found == {"reconciliation books-unbalanced", "reconciliation payee-balance"}
+        change(-7)
+        eventually("their end", lambda: not alarms(world))
+    finally:
+        database.close()
