@@ -118,6 +118,7 @@ class Stack:
         file = folder / "demo.password"
         file.touch(mode=0o600)
         file.write_text(self.password)
+        self.processes.run("backend", "migrate", "--config", str(folder / "service.toml"))
         self.processes.run(
             "backend", "account", "add", CONSOLE_NAME, "--role", "operator", "--password-file", str(file),
             "--config", str(folder / "service.toml"),
