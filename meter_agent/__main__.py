@@ -100,6 +100,8 @@ def run(
     passphrase = read_passphrase(passphrase_file, passphrase_fd)
     keystore = Keystore(state / "keys")
     signer, charge_keys = keystore.meter(passphrase), keystore.charge_keys(passphrase)
+    if identity["meterKey"] != "0x" + signer.address.hex():
+        raise ConfigError(f"{state / 'identity.json'} names another meter key than {keystore.directory} holds; run init again to renew it")
     try:
         agent = Agent(state, settings, signer, charge_keys)
     except LogDamaged:  # nobody can say what may be supplied here

@@ -85,12 +85,20 @@ class Conductor:
             self._say_ready()  # a repeat
             return
         mine = {self._charge_address(): state.charge_index}
+        if live is not None and self._superseded(document, live):
+            others = state.with_(live=None)
+            grants.check(document, others, self._config, self._meter_key, self._clock.now_s(), mine)
+            self._supply.end(Cause.OPERATOR, "the control key granted another session while supply was off")
+            state = self._journal.state
+            live = state.live
         granted = grants.check(document, state, self._config, self._meter_key, self._clock.now_s(), mine)
         state = state.with_(highest_number=granted.grant.number)
         if live is not None:
             self._journal.save(state.with_(live=live.model_copy(update={"granted": document})))
             if self._metering.session is not None:
                 self._metering.session.renewed(granted)
+            if live.phase is Phase.READY:  # whoever renews while supply is off has lost our nonce, or let it lapse
+                self._issue_nonce()
             logger.info("grant renewed", session="0x" + granted.session.hex(), lock_micro=granted.grant.lock_micro)
             return
         index = state.charge_index if granted.terms.metered else None
@@ -102,6 +110,10 @@ class Conductor:
         if index is not None:
             self._vouch()
         self.settle()
+
+    def _superseded(self, document: dict[str, Any], live: Live) -> bool:
+        """Whether this grant is for another session, and ours does not supply: the service has given ours up, so it ends here too."""
+        return live.phase in (Phase.GRANTED, Phase.READY) and grants.parse(document)[0].session != live.session
 
     def payment(self, document: dict[str, Any]) -> None:
         """A payment by the payer. Raises `Refused` or `Malformed`."""

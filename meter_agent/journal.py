@@ -33,6 +33,7 @@ class Good(Strict):
     """The last reading whose register was believed."""
 
     serial: str
+    placement: str
     import_milliwatt_hours: int
     export_milliwatt_hours: int
     at_s: int
@@ -83,12 +84,19 @@ class Entry(NamedTuple):
         found: dict[bytes, list[bytes]] = {tag: [] for tag in (b"F", b"D", b"C", b"O", b"H", b"S", b"T")}
         offset = 0
         while offset < len(payload):
-            tag, length = _SECTION.unpack_from(payload, offset)
+            tag, length = _SECTION.unpack_from(payload.ljust(offset + _SECTION.size, b"?"), offset)
             offset += _SECTION.size
             if tag not in found or offset + length > len(payload):
                 raise LogDamaged(f"the log holds an entry with an unknown part {tag!r}: was it written by a newer version?")
             found[tag].append(payload[offset : offset + length])
             offset += length
+        try:
+            return cls._of(found)
+        except ValueError as error:  # JSON and pydantic both
+            raise LogDamaged(f"the log holds an entry that cannot be read: was it written by a newer version? ({error})") from None
+
+    @classmethod
+    def _of(cls, found: dict[bytes, list[bytes]]) -> Entry:
         return cls(
             found[b"F"][0] if found[b"F"] else None,
             tuple(found[b"D"]),

@@ -148,16 +148,15 @@ class Metering:
         reading = reading or self.point.read(whole=whole)
         self.status = reading.status
         good = self._journal.tip.good
-        if good is not None and reading.serial != good.serial:
+        if good is not None and (reading.serial, self._config.placement) != (good.serial, good.placement):
             self._swap(good, reading)
         if self.session is not None:
             self.session.placed(10**reading.register_digits * reading.step_milliwatt_hours)
         at_s = self._clock.at_s(reading.started_ns)
         cuts: list[Cut] = []
-        trust = self.session is None and self.recorder.quarantined >= QUARANTINE_ENDS
         if reason is Reason.START and self._journal.tip.end_s < at_s:
-            cuts.append(self._cut(reading, at_s, Reason.PERIODIC, trust, None))  # records are contiguous: what was before the start
-        cuts.append(self._cut(reading, at_s, reason, trust, cuts[0] if cuts else None))
+            cuts.append(self._cut(reading, at_s, Reason.PERIODIC, None))  # records are contiguous: what was before the start
+        cuts.append(self._cut(reading, at_s, reason, cuts[0] if cuts else None))
         self._append(cuts, reason, state)
         self._follow(reading, cuts[-1])
         return cuts[-1]
@@ -186,9 +185,9 @@ class Metering:
         """Whether the last sample is too old to tell what flows now."""
         return self._clock.monotonic_ns() - self.gauge.at_ns > self._config.sample_interval_s * NANO + self.cycle_ns
 
-    def _cut(self, reading: MeterReading, at_s: int, reason: Reason, trust: bool, after: Cut | None) -> Cut:
+    def _cut(self, reading: MeterReading, at_s: int, reason: Reason, after: Cut | None) -> Cut:
         sampled = self.gauge.sampled_milliwatt_hours
-        cut = self.recorder.cut(reading, at_s, reason, self._flags(), sampled, after=after, trust=trust)
+        cut = self.recorder.cut(reading, at_s, reason, self._flags(), sampled, after=after)
         if cut.explained:
             logger.error("register in quarantine", sequence=cut.record.sequence, reason=cut.explained)
         return cut
@@ -266,7 +265,7 @@ class Metering:
         placement = self._config.placement
         cut = self.recorder.repeat(old, self._clock.at_s(reading.started_ns), Reason.SWAP, self._flags())
         new = Good(
-            serial=reading.serial, import_milliwatt_hours=reading.import_milliwatt_hours,
+            serial=reading.serial, placement=placement, import_milliwatt_hours=reading.import_milliwatt_hours,
             export_milliwatt_hours=reading.export_milliwatt_hours, at_s=cut.record.end_s,
             modulus_milliwatt_hours=10**reading.register_digits * reading.step_milliwatt_hours,
             step_milliwatt_hours=reading.step_milliwatt_hours,
@@ -274,7 +273,7 @@ class Metering:
         cut = cut._replace(tip=cut.tip.model_copy(update={"good": new}))
         hand_over = HandOver(
             self._config.device, self._config.channel, cut.record.sequence, cut.record.end_s,
-            meter_hash(old.serial, placement), old.import_milliwatt_hours, old.export_milliwatt_hours,
+            meter_hash(old.serial, old.placement), old.import_milliwatt_hours, old.export_milliwatt_hours,
             meter_hash(new.serial, placement), new.import_milliwatt_hours, new.export_milliwatt_hours,
         )  # fmt: skip
         self._append([cut], Reason.SWAP, None, hand_over)

@@ -69,21 +69,17 @@ class Recorder:
 
     def cut(
         self, reading: MeterReading, at_s: int, reason: Reason, flags: Flag, sampled_milliwatt_hours: int | None, *,
-        after: Cut | None = None, trust: bool = False,
+        after: Cut | None = None,
     ) -> Cut:  # fmt: skip
-        """The record that ends with `reading`, asked for at UTC second `at_s`, following `after` where that is not
-        appended yet.
-
-        `trust`: believe the register whatever it shows.
-        """
+        """The record that ends with `reading`, asked for at UTC second `at_s`, following `after` where that is not appended yet."""
         tip = after.tip if after else self._journal.tip
         end_s = max(at_s, tip.end_s)
         start_s = tip.end_s if tip.end_s and reason is not Reason.START else end_s
         seen = Reading(
-            reading.serial, reading.import_milliwatt_hours, reading.export_milliwatt_hours, end_s, reading.step_milliwatt_hours,
-            10**reading.register_digits * reading.step_milliwatt_hours,
+            reading.serial, self._placement, reading.import_milliwatt_hours, reading.export_milliwatt_hours, end_s,
+            reading.step_milliwatt_hours, 10**reading.register_digits * reading.step_milliwatt_hours,
         )  # fmt: skip
-        verdict = judge(seen, None if trust else tip.good, self._rated_watts, sampled_milliwatt_hours, self.quarantined > 0)
+        verdict = judge(seen, tip.good, self._rated_watts, sampled_milliwatt_hours, self.quarantined > 0)
         record, details = self._record(reading, start_s, end_s, reason, flags | verdict.flags | reading.status, tip)
         return Cut(record, details, self._moved(tip, record, verdict.good), verdict.detail)
 
@@ -98,6 +94,7 @@ class Recorder:
             Flag(0), [], end_s, 0, 0,
         )  # fmt: skip
         record, details = self._record(reading, tip.end_s or end_s, end_s, reason, flags | Flag.ESTIMATED, tip)
+        record = record._replace(meter_hash=meter_hash(good.serial, good.placement))  # the old one, where it was changed
         return Cut(record, details, self._moved(tip, record, good), "")
 
     def _record(

@@ -1,9 +1,10 @@
 """Whether a register can be believed: plausibility before money. Pure.
 
 A register that rises more than the connection can deliver in the time, or falls without a rollover that fits, is
-*quarantined*: it is recorded as read, flagged and never billed; the last good register stays the reference. A
-register in quarantine is believed again only when what it shows fits the energy that was *sampled* meanwhile (the
-mere passing of time must not make a jump look plausible), or when the point is idle and no bill can be touched.
+*quarantined*: it is recorded as read, flagged and never billed; the last good register stays the reference. It is
+believed again only when what it shows fits the energy that was *sampled* meanwhile: the mere passing of time must not
+make a jump look plausible. A register that jumped for good needs a hand-over (another placement in agent.toml), which
+the operator approves.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ class Reading(NamedTuple):
     """What is judged: registers in milliwatt-hours at `at_s`."""
 
     serial: str
+    placement: str
     import_milliwatt_hours: int
     export_milliwatt_hours: int
     at_s: int
@@ -45,7 +47,7 @@ def judge(reading: Reading, good: Good | None, rated_watts: int, sampled_milliwa
     `suspect` says that the reading before this one was quarantined.
     """
     accepted = Good(**reading._asdict())
-    if good is None or good.serial != reading.serial:
+    if good is None or (good.serial, good.placement) != (reading.serial, reading.placement):
         return Verdict(Flag(0), accepted, "")
     limit = most_milliwatt_hours(rated_watts, max(0, reading.at_s - good.at_s), reading.step_milliwatt_hours)
     if suspect and sampled_milliwatt_hours is not None:

@@ -94,9 +94,10 @@ class Session:
 
     def start(self) -> None:
         """Grant, ready, reconnect, connected."""
+        seen = len(self.point.desk.confirmations)
         self.grant()
         self.reconnect()
-        self.point.confirmed(2)
+        self.point.confirmed(2, after=seen)
 
 
 class AgentPoint:

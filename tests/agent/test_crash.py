@@ -105,6 +105,24 @@ def test_stopped_while_supplying_it_disconnects_and_the_session_can_go_on(make_p
     bring_to_an_end(point, session)
     check_the_books(point, session)
 @pytest.mark.slow
+def test_another_grant_ends_a_session_that_was_left_suspended(make_point: MakePoint) -> None:
+    point = make_point()
+    point.start()
+    point.session(lock_micro=PLENTY).start()
+    time.sleep(1)
+    assert point.stop() == 0
+    text = point.config.read_text().replace('placement = "bench"', 'placement = "another bench"')
+    point.config.write_text(text)  # a meter in another place is handed over like another meter
+    point.start()
+    point.wait_record(Reason.SWAP)
+    point.session(lock_micro=PLENTY).start()
+    reasons = [r.reason for r in point.desk.records if r.reason != Reason.PERIODIC]
+    assert reasons == [Reason.START, Reason.SUSPEND, Reason.SWAP, Reason.STOP, Reason.START]
+    point.desk.wait(lambda: point.desk.hand_overs, "the hand-over")
+    assert point.desk.faults == []
+
+
+@pytest.mark.slow
 def test_a_damaged_log_disconnects_and_says_what_to_do(make_point: MakePoint) -> None:
     point = make_point()
     point.start()

@@ -15,13 +15,13 @@ from protocol.plausibility import most_milliwatt_hours
 RATED = 3_680
 MODULUS = 10**9 * 1_000
 GOOD = Good(
-    serial="M1", import_milliwatt_hours=5_000_000, export_milliwatt_hours=0, at_s=1_000, modulus_milliwatt_hours=MODULUS,
+    serial="M1", placement="p", import_milliwatt_hours=5_000_000, export_milliwatt_hours=0, at_s=1_000, modulus_milliwatt_hours=MODULUS,
     step_milliwatt_hours=1_000,
 )  # fmt: skip
 
 
 def reading(register: int, at_s: int, serial: str = "M1") -> Reading:
-    return Reading(serial, register, 0, at_s, 1_000, MODULUS)
+    return Reading(serial, "p", register, 0, at_s, 1_000, MODULUS)
 
 
 @given(st.integers(0, 86_400), st.integers(0, RATED * 1_000))
