@@ -44,11 +44,14 @@ class Processes:
     def log(self, name: str) -> Path:
         return self._logs / f"{name}.log"
 
-    def start(self, name: str, *module_and_arguments: str) -> None:
-        """Start `python -m module …` with its output in `<name>.log`, in a session of its own so that Ctrl-C reaches only us."""
+    def start(self, name: str, *module_and_arguments: str, wrap: tuple[str, ...] = ()) -> None:
+        """Start `python -m module …` with its output in `<name>.log`, in a session of its own so that Ctrl-C reaches only us.
+
+        `wrap`: a program and its options to run it under (strace …).
+        """
         with self.log(name).open("ab") as output:
             self._running[name] = subprocess.Popen(
-                [sys.executable, "-u", "-m", *module_and_arguments],
+                [*wrap, sys.executable, "-u", "-m", *module_and_arguments],
                 stdout=output, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, cwd=ROOT, start_new_session=True,
                 env=os.environ | {"PYTHONPATH": f"{ROOT}:{ROOT / 'hardhat-free-devnet'}"},
             )  # fmt: skip
@@ -63,6 +66,9 @@ class Processes:
             raise DemoFailed(f"`{' '.join(module_and_arguments)}` ended with {done.returncode}:\n{done.stdout}{done.stderr}")
         return done
 
+    def pid(self, name: str) -> int:
+        return self._running[name].pid
+
     def alive(self, name: str) -> bool:
         return self._running[name].poll() is None
 
@@ -70,7 +76,10 @@ class Processes:
         """End one program: SIGTERM, then SIGKILL after ten seconds (`kill=True`: SIGKILL at once)."""
         process = self._running.pop(name)
         if process.poll() is None:
-            process.send_signal(signal.SIGKILL if kill else signal.SIGTERM)
+            if kill:
+                os.killpg(process.pid, signal.SIGKILL)  # with whatever it runs under
+            else:
+                process.send_signal(signal.SIGTERM)
             try:
                 process.wait(10)
             except subprocess.TimeoutExpired:

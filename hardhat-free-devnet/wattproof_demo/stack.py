@@ -53,23 +53,30 @@ def local_policy(record_interval_s: int) -> dict[str, Any]:
 
 
 class Stack:
-    """Starts and knows every part. `state` is a folder that may be thrown away."""
+    """Starts and knows every part. `state` is a folder that may be thrown away.
+
+    Chain, service and agent can be stopped (`processes.stop(name, kill=True)`) and started again: on the same port, from the same state.
+    """
 
     def __init__(self, processes: Processes, state: Path, choices: Choices) -> None:
         self.processes, self.state, self.choices = processes, state, choices
         self.tariff = Tariff.from_document(choices.tariff or flat_tariff())
         self.policy = choices.policy or local_policy(choices.record_interval_s)
-        self.url = self.rpc_url = ""
+        self.url = self.rpc_url = self.password = ""
         self.point: dict[str, Any] = {}
 
     # --- chain ---
 
     def start_chain(self) -> None:
-        port = free_port()
-        self.rpc_url = f"http://127.0.0.1:{port}"
-        self.processes.start("chain", "wattproof_devchain", "--port", str(port), "--block-time", "1", "--state", str(self.state / "chain"))
+        self.rpc_url = self.rpc_url or f"http://127.0.0.1:{free_port()}"
+        port = self.rpc_url.rpartition(":")[2]
+        self.processes.start("chain", "wattproof_devchain", "--port", port, "--block-time", "1", "--state", str(self.state / "chain"))
         described = self.state / "chain" / "devchain.json"
-        self.processes.wait("chain", "its first block", described.exists)
+
+        def answers() -> bool:
+            return described.exists() and json.loads(described.read_text())["pid"] == self.processes.pid("chain")
+
+        self.processes.wait("chain", "its first block", answers)
         self._accounts = json.loads(described.read_text())["accounts"]
 
     def deploy(self) -> None:
@@ -97,19 +104,20 @@ class Stack:
         self.sender_address = "0x" + json.loads((folder / "keys" / "sender.json").read_text())["address"].removeprefix("0x")
         self._token = (folder / "operator.token").read_text().strip()
 
-    def start_service(self) -> None:
-        folder, port = self.state / "service", free_port()
-        self.url = f"http://127.0.0.1:{port}"
+    def start_service(self, wrap: tuple[str, ...] = ()) -> None:
+        folder = self.state / "service"
+        self.url = self.url or f"http://127.0.0.1:{free_port()}"
         (folder / "service.toml").write_text(
-            f'listen = "127.0.0.1:{port}"\noperator_name = "Demo operator"\n'
+            f'listen = "{self.url.removeprefix("http://")}"\noperator_name = "Demo operator"\n'
             f'[chain]\nrpc_url = "{self.rpc_url}"\ndeployment_file = "{self.state / "deployment.json"}"\n'
             f"confirmations = 1\npoll_seconds = 0.3\n"
             f"[settlement]\nepoch_seconds = {self.choices.epoch_s}\nclaim_age_seconds = 20\nreconcile_seconds = 5\n"
             f"[terms]\nstop_grace_seconds = 10\nclose_delay_seconds = {self.choices.close_delay_s}\nclose_delay_blocks = 5\n"
             "session_seconds = 3600\nstart_within_seconds = 60\n"
         )
-        self._make_account(folder)
-        self.processes.start("service", "backend", "serve", "--config", str(folder / "service.toml"))
+        if not self.password:
+            self._make_account(folder)
+        self.processes.start("service", "backend", "serve", "--config", str(folder / "service.toml"), wrap=wrap)
         self.processes.wait("service", "readiness", self._ready, 60)
 
     def _make_account(self, folder: Path) -> None:
@@ -186,10 +194,10 @@ class Stack:
             "[meterLine]\ninitialBaud = 9600\n"
         )
 
-    def start_agent(self) -> None:
+    def start_agent(self, wrap: tuple[str, ...] = ()) -> None:
         self.processes.start(
             "agent", "meter_agent", "run", "--state", str(self.state / "agent"), "--config", str(self.state / "agent.toml"),
-            "--passphrase-file", str(self.state / "agent.passphrase"),
+            "--passphrase-file", str(self.state / "agent.passphrase"), wrap=wrap,
         )  # fmt: skip
         self.processes.wait("agent", "connection to the service", self._online, 40)
 

@@ -16,7 +16,7 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from .figure import Figure
 
@@ -53,7 +53,7 @@ def main(
         raise typer.BadParameter(f"no group {unknown[0]!r}; there are {', '.join(GROUPS)}", param_hint="--only")
     console = Console(stderr=True)
     figures = list(run_groups(only or list(GROUPS), console))
-    table = Table("figure", "value", "reference", "ratio", "goal", "")
+    table = Table(Column("figure", no_wrap=True), "value", "reference", "ratio", "goal", "")
     for f in figures:
         mark = "[green]met[/]" if f.met else "[red]not met[/]"
         table.add_row(f.id, f"{f.value:,.4g} {f.unit}", f"{f.reference:,.4g}", f"{f.ratio:.3g}", f.goal, mark)
