@@ -15,6 +15,7 @@ from tests.agent.desk import CHAIN_ID
 from tests.agent.point import RATED_WATTS, Session
 
 NOW = int(time.time())
+"""The moment every pure test speaks of, however long the run already takes."""
 
 
 class PaperDesk:
@@ -41,7 +42,7 @@ class Paper:
         self.state = State(control_key=self.desk.control.address, enrolled_key=self.desk.control.address)
 
     def session(self, **changes: Any) -> Session:
-        options = {"lock_micro": 1_000_000, "signer": self.charge.address} | changes
+        options = {"lock_micro": 1_000_000, "signer": self.charge.address, "opened_at_s": NOW} | changes
         return Session(self, **options)  # type: ignore[arg-type]
 
     def signed(self, command: SupplyCommand, signer: Signer | None = None) -> dict[str, Any]:
