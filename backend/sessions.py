@@ -224,6 +224,8 @@ def _disconnected(db: Session, service: Service, device: Device, said: SupplyCon
         row.end_detail = "the agent disconnected"
         close_messages(db, service, row, "grant", "payment")
         step(db, row, State.ENDING, f"the agent disconnected: {_cause_name(said.cause)}", service.now_s())
+        if said.cause == Cause.NONE:  # supply only dropped out: the agent holds the session until it is told, and takes no other
+            command(db, service, row, Action.DISCONNECT)
     if row.state == State.ENDING:
         row.disconnected_at_s = said.measured_at_s
         try_end(db, service, row)

@@ -165,11 +165,12 @@ def retry(db: Session, service: Service, late: Command, row: SessionRow | None) 
     """Repeat what was not confirmed, and tell people."""
     place = f"device {to_hex(late.device)} channel {late.channel}"
     if late.action == Action.DISCONNECT:
-        connected = late.device in service.hub.connected()
-        raise_alarm(
-            db, service, late.operator_id, AlarmKind.NOT_DISCONNECTED, place,
-            f"no measured disconnection after attempt {late.attempt}; the agent is {'connected' if connected else 'not heard'}",
-        )  # fmt: skip
+        if row is None or row.disconnected_at_s is None:  # else it is measured off, and only the agent has not been told of the end
+            connected = late.device in service.hub.connected()
+            raise_alarm(
+                db, service, late.operator_id, AlarmKind.NOT_DISCONNECTED, place,
+                f"no measured disconnection after attempt {late.attempt}; the agent is {'connected' if connected else 'not heard'}",
+            )  # fmt: skip
         command_channel(db, service, late.device, late.channel, late.session, Action.DISCONNECT, attempt=late.attempt + 1)
         return
     late.state = "superseded"

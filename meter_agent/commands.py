@@ -5,8 +5,8 @@
   interlock stands.
 - Numbers strictly rise per control key, by at most `MAX_NUMBER_STEP` at once; grants and commands share them.
 - The same command again gets the same confirmation and does nothing. An older one is ignored.
-- A command for a session that has ended here is answered with what was measured at its end; it never touches the next
-  session.
+- A command for a session that has ended here never touches the next session's supply: it is answered with how supply
+  stands, after a DISCONNECT has been tried again where nobody is supplied.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ from typing import Any
 
 import structlog
 
-from protocol.control import Cause
+from protocol.control import Action, Cause
 from protocol.evidence import Flag
 from protocol.keys import Signer
 
@@ -163,6 +163,9 @@ class Conductor:
                     self._supply.end(Cause.OPERATOR, f"command {number}", verdict.digest, number)
             case Do.RECONNECT:
                 self._reconnect(verdict)
+            case Do.ENDED if verdict.command.action == Action.DISCONNECT and self.phase not in (Phase.SUPPLYING, Phase.ENDING):
+                # Nobody may be supplied now: a contact that would not open is tried once more, and what is measured is the answer.
+                self._answer(verdict, disconnect=True)
             case Do.REFUSE | Do.ENDED:
                 logger.warning("command not obeyed", number=number, reason=verdict.why)
                 self._answer(verdict)
@@ -191,12 +194,15 @@ class Conductor:
                 point = self._metering.point
                 if point.on is False and point.looks >= LOOKS:
                     self._supply.suspend()
+                else:
+                    self._supply.say_unsaid()
             case Phase.ENDING:
                 self._supply.finish()
             case None | Phase.GRANTED | Phase.READY:
                 self._supply.keep_off()
                 self._give_up_waiting()
                 if self.phase is Phase.GRANTED and self._supply.isolated:
+                    self._supply.say_unsaid()
                     self._make_ready()
 
     def _reconnect(self, verdict: Verdict) -> None:
@@ -208,10 +214,10 @@ class Conductor:
             logger.error("not reconnected: the meter cannot be read", reason=str(error))
             self._answer(verdict)
 
-    def _answer(self, verdict: Verdict) -> None:
+    def _answer(self, verdict: Verdict, *, disconnect: bool = False) -> None:
         """A command that was not obeyed: its number is spent, and the answer says how the point stands."""
         cause = Cause.NONE if verdict.again is None else Cause(verdict.again["cause"])
-        self._supply.answer(verdict.command.session, cause, verdict.digest, verdict.command.number, disconnect=False)
+        self._supply.answer(verdict.command.session, cause, verdict.digest, verdict.command.number, disconnect=disconnect)
         if self.phase is Phase.READY:
             self._issue_nonce()
 

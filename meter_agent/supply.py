@@ -156,6 +156,20 @@ class Supply:
             self.report(measured, session, Cause.FAULT if live is None else Cause.NONE, None)
         self._alarmed = measured.state is not SupplyState.DISCONNECTED
 
+    def say_unsaid(self) -> None:
+        """Confirm how supply stands in the live session where a crash came between the switching and its report."""
+        live, point = _live(self._journal.state), self._metering.point
+        said = None if live.confirmation is None else live.confirmation["state"]
+        wanted = SupplyState.CONNECTED if point.on else SupplyState.DISCONNECTED
+        if live.first_sequence is not None and said != wanted and point.looks >= LOOKS:
+            self.report(self._as_seen(), live.session, Cause.NONE, None)
+
+    def _as_seen(self) -> Disconnection:
+        """The last look, where nothing was switched."""
+        point, last = self._metering.point, self._metering.point.last
+        voltage, power = (last.voltage_millivolts, last.power_milliwatts) if last else (None, None)
+        return as_measured(bool(point.on), point.auxiliary_open, voltage, power)
+
     def answer(self, session: bytes, cause: Cause, command: bytes, highest_number: int, *, disconnect: bool) -> None:
         """Answer a command that ends no session: with a measured disconnection, or with the last look as it is."""
         state = self._journal.state.with_(highest_number=highest_number)
@@ -164,10 +178,7 @@ class Supply:
             measured = point.disconnect()
             self._alarmed = measured.state is not SupplyState.DISCONNECTED
         else:
-            last = point.last
-            measured = as_measured(
-                bool(point.on), point.auxiliary_open, last.voltage_millivolts if last else None, last.power_milliwatts if last else None
-            )
+            measured = self._as_seen()
         confirmation = self._confirm(state, measured, session, cause, command)
         self._journal.save(with_confirmation(state, confirmation, command))
         self.post(confirmation)

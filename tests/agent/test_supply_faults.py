@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+from meter_agent.journal import Journal
+from meter_agent.state import State
 from protocol.control import Action, Cause, SupplyState
 from protocol.evidence import Flag, Reason, meter_hash
 from tests.agent.point import AgentPoint, Session, until
@@ -221,3 +223,34 @@ def test_a_register_that_jumps_ends_the_session_and_bills_nothing_of_it(make_poi
     assert point.confirmed(SupplyState.DISCONNECTED).cause == Cause.FAULT
     point.desk.wait(lambda: point.desk.charges[-1]["frame"] == "0x" + point.desk.frames[-1].digest.hex(), "the last charge")
     assert point.desk.charges[-1]["energyMilliwattHours"] < 2_000
+
+
+def test_a_disconnect_for_a_session_that_ended_without_a_measured_end_is_still_tried(make_point: MakePoint) -> None:
+    point = make_point()
+    session = supplying(point, stop_grace_s=1)
+    point.tell("weld")
+    point.desk.command(Action.DISCONNECT, session.id)
+    point.confirmed(SupplyState.FAILED)
+    point.stopped()  # the terms' grace is over
+    retried = point.desk.command(Action.DISCONNECT, session.id)
+    answer = point.desk.wait(lambda: [c for c in point.desk.confirmations if c.highest_number == retried.number], "the answer")[0]
+    assert answer.state == SupplyState.FAILED  # not CONNECTED, which would say that somebody is supplied
+    assert point.desk.faults == []
+
+
+def test_a_switching_that_a_crash_kept_from_being_reported_is_reported_after_it(make_point: MakePoint) -> None:
+    point = make_point()
+    session = supplying(point)
+    point.kill()
+    journal = Journal(point.state / "log", State(control_key=bytes(20), enrolled_key=bytes(20)))
+    live = journal.state.live
+    assert live is not None
+    journal.save(journal.state.with_(live=live.model_copy(update={"confirmation": None}), unsent=()))
+    journal.close()
+    seen = len(point.desk.confirmations)
+    point.start()
+    said = point.confirmed(SupplyState.CONNECTED, after=seen)
+    assert said.session == session.id
+    point.desk.command(Action.DISCONNECT, session.id)
+    point.stopped()
+    assert point.desk.faults == []

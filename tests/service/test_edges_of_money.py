@@ -8,13 +8,14 @@ import pytest
 from sqlalchemy import select
 
 from backend.errors import Unavailable
-from backend.models import IntentRow, SignedAmount
+from backend.models import Command, IntentRow, SignedAmount
 from backend.points import add_voucher, get_device
 from backend.quotes import Wish, quote
 from backend.sessions import end, get_session
 from backend.settlement import _opening_failed, _settle, last_claimable
+from backend.supply import retry
 from chain import event_types
-from protocol.control import Cause, SupplyState
+from protocol.control import Action, Cause, SupplyState
 from protocol.keys import Signer
 from tests.service.bench_agent import Meter
 from tests.service.inside import LOCK_MICRO, Inside
@@ -162,3 +163,16 @@ def test_the_answer_to_a_late_command_for_the_session_before_does_not_end_the_on
     assert inside.alarms() == []
     assert [order.number for order in first.commands()] == [late.number]
     assert second.state == "running"
+
+
+def test_an_agent_whose_supply_dropped_out_is_told_that_the_session_is_over(inside: Inside) -> None:
+    """Else it would hold the session, and refuse the next one, until the grant runs out."""
+    meter = Meter()
+    session = inside.session(meter, inside.enrol(meter)).connect()
+    session.confirm(SupplyState.DISCONNECTED, cause=Cause.NONE)
+    assert session.state == "ending"
+    order = session.commands()[-1]
+    assert (order.action, order.state) == (Action.DISCONNECT, "sent")
+    with inside.service.db.writing() as db:
+        retry(db, inside.service, db.get_one(Command, order.id), get_session(db, session.session, lock=True))
+    assert inside.alarms() == []  # it is measured off
