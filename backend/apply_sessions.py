@@ -16,7 +16,7 @@ from .context import Service
 from .errors import Conflict
 from .hexes import to_hex
 from .ledger import Kind, Ledger
-from .models import HOUSE, ChainEventRow, ClaimRow, Operator, SessionRow
+from .models import HOUSE, AttemptRow, ChainEventRow, ClaimRow, Operator, SessionRow
 from .quotes import take_voucher
 from .sessions import end, get_session, live_session, opened
 from .states import State, step
@@ -134,9 +134,12 @@ def _claimed(db: Session, service: Service, row: ChainEventRow, body: events.Cha
 
 def _skipped(db: Session, service: Service, row: ChainEventRow, body: events.ClaimSkipped) -> None:
     found = _session(db, body.session)
-    ours = db.scalar(select(ClaimRow.intent_id).where(ClaimRow.session == body.session).limit(1))
+    ours = db.scalar(
+        select(ClaimRow.intent_id).join(AttemptRow, AttemptRow.intent_id == ClaimRow.intent_id)
+        .where(ClaimRow.session == body.session, AttemptRow.transaction_hash == row.transaction_hash).limit(1)
+    )  # fmt: skip
     if found is None or ours is None:
-        return  # somebody else's claim: only its sender needs to know
+        return  # somebody else's claim: only its sender needs to know, and anybody could hold ours up with one that is bound to fail
     why = REFUSALS[body.refusal] if body.refusal < len(REFUSALS) else f"refusal {body.refusal}"
     if why in ("nothing new", "session closed"):
         return  # done already, by a claim that came first

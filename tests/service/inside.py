@@ -100,12 +100,12 @@ class Inside:
             self.final(event_types.SessionOpened(session, self.payer.address, self.service.payee, lock_micro), time_s=now)
         return Running(self, meter, session)
 
-    def final(self, body: Any, time_s: int | None = None) -> None:
+    def final(self, body: Any, time_s: int | None = None, transaction: bytes | None = None) -> None:
         """An event in a block that is final: kept and applied as the reader's loop does."""
         self._logs += 1
         self.block += 1
         event = ChainEvent(
-            BlockRef(self.block, os.urandom(32)), time_s or self.service.now_s(), os.urandom(32), self._logs, bytes(20), body
+            BlockRef(self.block, os.urandom(32)), time_s or self.service.now_s(), transaction or os.urandom(32), self._logs, bytes(20), body
         )  # fmt: skip
         with self.service.db.writing() as db:
             row = chainbooks._row(event)

@@ -8,11 +8,11 @@ import pytest
 from sqlalchemy import select
 
 from backend.errors import Unavailable
-from backend.models import Command, IntentRow, SignedAmount
+from backend.models import AttemptRow, Command, IntentRow, SignedAmount
 from backend.points import add_voucher, get_device
 from backend.quotes import Wish, quote
 from backend.sessions import end, get_session
-from backend.settlement import _opening_failed, _settle, last_claimable
+from backend.settlement import _batch, _opening_failed, _settle, last_claimable
 from backend.supply import retry
 from chain import event_types
 from protocol.control import Action, Cause, SupplyState
@@ -88,6 +88,29 @@ def test_a_charge_beyond_the_payers_request_to_close_does_not_keep_the_ones_befo
         assert found is not None
         assert found.amount_micro == amounts[1].amount_micro > good
         assert found.elapsed_s == (row.close_requested_at_s or 0) + grace - session.opened_at_s
+
+
+def test_a_strangers_claim_that_is_bound_to_fail_does_not_hold_up_ours(inside: Inside) -> None:
+    meter = Meter()
+    session = inside.session(meter, inside.enrol(meter)).connect()
+    session.use(meter.frame(meter.record(rise=1_000)))
+    ours = os.urandom(32)
+    with inside.service.db.writing() as db:
+        row = get_session(db, session.session, lock=True)
+        amount = last_claimable(db, row)
+        assert amount is not None
+        _batch(db, inside.service, 1, True, inside.service.payee, [(row, amount)])
+        intent = db.scalars(select(IntentRow).where(IntentRow.kind == "claim")).one()
+        db.add(AttemptRow(
+            operator_id=1, intent_id=intent.id, transaction_hash=ours, nonce=0, raw=b"", gas_limit=0, fee_wei="0", tip_wei="0",
+            created_at_s=0,
+        ))  # fmt: skip
+    skipped = event_types.ClaimSkipped(session.session, 1, 0, 0)
+    inside.final(skipped)
+    assert (session.row().claim_not_before_s, inside.alarms()) == (0, [])
+    inside.final(skipped, transaction=ours)
+    assert session.row().claim_not_before_s > inside.service.now_s()
+    assert inside.alarms() == ["claim-refused"]
 
 
 def test_what_was_signed_for_frames_disputed_later_is_not_claimed(inside: Inside) -> None:
