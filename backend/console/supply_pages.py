@@ -27,6 +27,7 @@ from ..views import waiting_for
 from .pages import next_page, page
 
 router = APIRouter()
+READY_EACH_S = 15
 After = Annotated[str, Query(pattern="^[0-9a-z-]{0,120}$")]
 
 
@@ -37,7 +38,7 @@ class DisconnectForm(BaseModel):
 
 @router.get("/")
 def get_overview(request: Request, service: TheService, caller: Reader, db: ReadDb) -> HTMLResponse:
-    not_ready = [(check["name"], check["detail"]) for check in checks(service) if not check["ok"]] if caller.of_installation else []
+    not_ready = _not_ready(service) if caller.of_installation else []
     o = overview.overview(db, service, caller.scope, with_money=caller.may("audit"), not_ready=not_ready)
     return page(request, service, db, caller, "overview.html", "/console/", o=o)
 
@@ -127,6 +128,16 @@ def get_bundle(session: str, service: TheService, caller: Auditor, db: ReadDb) -
     name = f"wattproof-{row.session.hex()[:16]}.bundle.gz"
     headers = {"Content-Disposition": f'attachment; filename="{name}"'}
     return Response(bundles.export(db, service, row), media_type="application/gzip", headers=headers)
+
+
+def _not_ready(service: Service) -> list[tuple[str, str]]:
+    """Checks of /readyz that fail. Looked at each `READY_EACH_S`: a node that does not answer must not hold up every page."""
+    checked_at, found = service.caches.get("console_readiness", (0, []))
+    now = service.now_s()
+    if now - checked_at >= READY_EACH_S:
+        found = [(check["name"], check["detail"]) for check in checks(service) if not check["ok"]]
+        service.caches["console_readiness"] = (now, found)
+    return list(found)
 
 
 def _bill(db: Session, service: Service, caller: Caller, row: SessionRow) -> bills.BillPage | None:

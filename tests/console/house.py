@@ -41,7 +41,7 @@ ROLES = ("admin", "operator", "auditor", "read-only")
 class House:
     """One service. Looks like a `World` to a `BenchAgent`."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, database_url: str = "") -> None:
         self.folder, self.home = folder, folder / "service"
         addresses = {name: "0x" + os.urandom(20).hex() for name in ("DeviceRegistry", "AnchorLog", "EnergyEscrow", "SettlementToken")}
         document = {"chainId": 31337, "genesisHash": "0x" + "11" * 32, "blockNumber": 1, "contracts": addresses}
@@ -51,7 +51,8 @@ class House:
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         toml = self.home / "service.toml"
-        toml.write_text(toml.read_text().replace("127.0.0.1:8400", f"127.0.0.1:{self.port}"))
+        text = toml.read_text().replace("127.0.0.1:8400", f"127.0.0.1:{self.port}")
+        toml.write_text(text.replace('database_url = ""', f'database_url = "{database_url}"'))
         settings = load_settings(toml)
         self.service = Service.from_settings(settings)
         self.deployment = self.service.deployment
