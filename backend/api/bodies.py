@@ -14,7 +14,7 @@ Hex20 = Annotated[str, Field(pattern=r"^0x[0-9a-fA-F]{40}$")]
 Hex65 = Annotated[str, Field(pattern=r"^0x[0-9a-f]{130}$")]
 Amount = Annotated[int, Field(ge=1, le=MAX_JSON_INTEGER)]
 Seconds = Annotated[int, Field(ge=0, le=MAX_JSON_INTEGER)]
-PointId = Annotated[str, Field(min_length=1, max_length=32)]
+PointId = Annotated[str, Field(pattern=r"^[0-9A-Za-z_-]{1,32}$")]
 
 
 class Body(BaseModel):

@@ -27,6 +27,8 @@ from .answers import PageAnswer
 from .bodies import NewPointBody, TariffBody
 from .core_answers import HandOverAnswer, PointAnswer, ServiceAnswer, SessionAnswer, TariffPostedAnswer
 from .depends import Db, ReadDb, TheService
+from .reports import PointId as PointPath
+from .reports import RowId
 
 router = APIRouter(prefix="/api/v1", tags=["operators"])
 Limit = Annotated[int, Query(ge=1, le=200)]
@@ -80,7 +82,7 @@ def get_points(caller: Reader, service: TheService, db: ReadDb, limit: Limit = 5
 
 
 @router.get("/points/{point_id}", response_model=PointAnswer)
-def get_one_point(point_id: str, caller: Reader, service: TheService, db: ReadDb) -> dict[str, Any]:
+def get_one_point(point_id: PointPath, caller: Reader, service: TheService, db: ReadDb) -> dict[str, Any]:
     """A point, with its last reading."""
     return point_view(db, service, get_point(db, point_id, caller.operator_id))
 
@@ -104,7 +106,7 @@ def post_end(session: str, caller: Actor, service: TheService, db: Db) -> dict[s
 
 
 @router.post("/hand-overs/{hand_over_id}/approve", response_model=HandOverAnswer)
-def post_approval(hand_over_id: int, caller: Actor, service: TheService, db: Db) -> dict[str, Any]:
+def post_approval(hand_over_id: RowId, caller: Actor, service: TheService, db: Db) -> dict[str, Any]:
     """Approve a meter swap: the operator's key signs it, and pricing goes on from the new meter's register."""
     row = db.get(HandOverRow, hand_over_id)
     if row is None or row.operator_id != caller.operator_id:
@@ -120,7 +122,7 @@ def post_approval(hand_over_id: int, caller: Actor, service: TheService, db: Db)
 
 
 @router.post("/points/{point_id}/enabled/{enabled}", response_model=PointAnswer)
-def post_enabled(point_id: str, enabled: bool, caller: Actor, service: TheService, db: Db) -> dict[str, Any]:
+def post_enabled(point_id: PointPath, enabled: bool, caller: Actor, service: TheService, db: Db) -> dict[str, Any]:
     """Take a point out of service, or back. A running session goes on."""
     point = get_point(db, point_id, caller.operator_id)
     point.enabled = enabled

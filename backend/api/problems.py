@@ -6,7 +6,7 @@ import structlog
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
-from sqlalchemy.exc import IntegrityError, OperationalError
+from sqlalchemy.exc import DataError, IntegrityError, OperationalError
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -63,6 +63,13 @@ def _integrity(_request: Request, error: Exception) -> JSONResponse:
     )
 
 
+def _data(_request: Request, error: Exception) -> JSONResponse:
+    """A value that the database's types cannot hold, such as a text with a NUL."""
+    log.info("data", error=str(getattr(error, "orig", error)))
+    detail = "a value cannot be stored: a NUL in a text, or a number too large"
+    return problem(400, "malformed", "The request is not what this call takes", detail)
+
+
 def _operational(_request: Request, error: Exception) -> JSONResponse:
     log.error("database", error=str(getattr(error, "orig", error)))
     return problem(503, "unavailable", "The database cannot take this now", "nothing was kept; try again", transient=True)
@@ -102,5 +109,6 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(RequestValidationError, _validation)
     app.add_exception_handler(HTTPException, _http)
     app.add_exception_handler(IntegrityError, _integrity)
+    app.add_exception_handler(DataError, _data)
     app.add_exception_handler(OperationalError, _operational)
     app.add_exception_handler(Exception, _anything)

@@ -6,6 +6,7 @@ from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, RedirectResponse
 from fastapi.staticfiles import StaticFiles
+from sqlalchemy.exc import DataError, IntegrityError
 from starlette.exceptions import HTTPException
 
 from protocol.errors import Malformed
@@ -29,6 +30,8 @@ def build_console(service: Service) -> FastAPI:
         app.include_router(router)
     app.mount("/static", StaticFiles(directory=STATIC))
     app.add_exception_handler(ServiceError, _service_error)
+    app.add_exception_handler(DataError, _data)
+    app.add_exception_handler(IntegrityError, _integrity)
     app.add_exception_handler(Malformed, _malformed)
     app.add_exception_handler(RequestValidationError, _validation)
     app.add_exception_handler(HTTPException, _http)
@@ -41,6 +44,14 @@ def _service_error(request: Request, error: Exception) -> Response:
     if isinstance(error, Unauthorized) and wants_page:
         return RedirectResponse("/console/log-in", 303)
     return _problem(request, error.status, error.title, f"{error.where}: {error.detail}" if error.where else error.detail)
+
+
+def _data(request: Request, _error: Exception) -> Response:
+    return _problem(request, 400, "The form is not what this page takes", "a value cannot be stored: a NUL in a text")
+
+
+def _integrity(request: Request, _error: Exception) -> Response:
+    return _problem(request, 409, "Somebody else did this at the same moment", "Go back and look: it may be done already.")
 
 
 def _malformed(request: Request, error: Exception) -> Response:

@@ -1,11 +1,11 @@
-"""Logging in and out: by name and password, or by a wallet's signature over a text this service wrote."""
+"""The doors of the console: logging in by password or wallet, logging out, and the payer's page, which needs no account."""
 
 from __future__ import annotations
 
 from typing import Annotated
 from urllib.parse import urlsplit
 
-from fastapi import APIRouter, Depends, Form, Request, Response
+from fastapi import APIRouter, Depends, Form, Path, Request, Response
 from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -88,6 +88,12 @@ def post_wallet(request: Request, body: WalletAnswer, service: TheService) -> Re
     if user is None or not user.enabled:
         raise Unauthorized("no account here has this wallet, or it is disabled; an administrator can add it", "wallet")
     return _logged_in(request, JSONResponse({"to": "/console/"}), service, user, "wallet", None)
+
+
+@router.get("/pay/{session}")
+def get_pay(session: Annotated[str, Path(pattern="^0x[0-9a-f]{64}$")], request: Request, service: TheService) -> HTMLResponse:
+    """A payer's own page. It is the same for every session: what it shows is fetched with the access token behind the address's #."""
+    return bare_page(request, service, "pay.html", session=session)
 
 
 @router.post("/log-out")

@@ -179,9 +179,9 @@ class _As:
         return self._house.call(method, path, body, token=token or self._token, expect=expect)
 
 
-def open_session(house: House, point_id: str, lock_micro: int = LOCK_MICRO) -> str:
+def open_session(house: House, point_id: str, lock_micro: int = LOCK_MICRO, payer: Signer | None = None) -> str:
     """A session, opened by a payer's signature; the chain's event is applied as final."""
-    payer = Signer.create()
+    payer = payer or Signer.create()
     me = "0x" + payer.address.hex()
     wish = {"pointId": point_id, "payer": me, "refundTo": me, "metered": True, "lockMicro": lock_micro}
     quoted = house.call("POST", "/api/v1/quotes", wish)

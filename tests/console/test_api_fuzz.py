@@ -66,3 +66,9 @@ def test_no_call_breaks_its_word_at_length(case: Any, house: House, fuzzed: Hold
 
 def test_what_fuzzing_left_still_balances(house: House, fuzzed: Holding) -> None:
     assert house.call("GET", "/api/v1/ledger", token=fuzzed.tokens["auditor"])["balanced"]
+
+
+def test_a_number_beyond_64_bits_in_a_path_is_a_bad_request(house: House) -> None:
+    """Found by the long run: it used to reach the database and fail there."""
+    for path in ("/api/v1/hand-overs/26121736825384873984/approve", "/api/v1/alarms/9223372036854775808/acknowledge"):
+        assert house.request("POST", path, token=house.token).status_code == 422

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from eth_account import Account
+from eth_account.messages import encode_typed_data
 from playwright.sync_api import BrowserContext, Page, sync_playwright
 
-from tests.console.house import PASSWORD, Holding, House
+from protocol.evidence import Reason
+from protocol.keys import Signer
+from tests.console.house import PASSWORD, Holding, House, _As, open_session
+from tests.service.bench_agent import BenchAgent
+from tests.service.world import eventually
 
 CHROMIUM = Path("/usr/bin/chromium")
 ARGUMENTS = [
@@ -113,9 +120,6 @@ def test_power_is_live(visitor: Visitor, first: Holding) -> None:
 
 def test_disconnecting_takes_a_reason_and_says_what_follows(visitor: Visitor, house: House, first: Holding) -> None:
     """On a point without a session, so that the other tests keep theirs."""
-    from tests.console.house import _As
-    from tests.service.bench_agent import BenchAgent
-
     agent = BenchAgent(_As(house, first.tokens["admin"]))  # type: ignore[arg-type]
     point_id = agent.enrol(on_chain=False)
     visitor.visit(f"/console/points/{point_id}")
@@ -144,6 +148,44 @@ def test_an_alarm_is_acknowledged_by_keyboard_alone(visitor: Visitor, first: Hol
         visitor.page.wait_for_url("**?done=acknowledged")
     assert visitor.page.get_by_text("seen by").first.is_visible()
     visitor.fits()
+
+
+def test_a_payer_follows_the_cost_and_stops(context: BrowserContext, house: House, first: Holding, visitor: Visitor) -> None:
+    """The payer's page, with a wallet in the browser that really signs: the service takes the stop."""
+    agent = BenchAgent(_As(house, first.tokens["admin"]))  # type: ignore[arg-type]
+    point_id, payer = agent.enrol(on_chain=False), Signer.create()
+    agent.vouch()
+    agent.connect()
+    session = open_session(house, point_id, payer=payer)
+    eventually("running", lambda: house.call("GET", f"/api/v1/sessions/{session}")["state"] == "running")
+    agent.send(agent.frame(agent.record(Reason.START)))
+    page = context.new_page()
+    page.set_viewport_size({"width": 360, "height": 740})
+    page.expose_function("signTyped", lambda text: sign_typed(payer, text))
+    page.add_init_script(
+        "window.ethereum = { request: async ({ method, params }) =>"
+        f" method === 'eth_requestAccounts' ? ['0x{payer.address.hex()}'] : await window.signTyped(params[1]) }};"
+    )
+    token = house.service.access_token(bytes.fromhex(session[2:]))
+    page.goto(f"{house.url}/console/pay/{session}#token={token}")
+    page.get_by_text("running").wait_for()
+    agent.send(agent.frame(agent.record(rise=1_000, power=3_600_000)))
+    page.get_by_text("0.001 kWh").wait_for(timeout=8_000)
+    assert page.evaluate("document.documentElement.scrollWidth") <= 360
+    page.get_by_role("button", name="Stop").click()
+    page.get_by_text("payer stop").wait_for(timeout=8_000)
+    assert house.call("GET", f"/api/v1/sessions/{session}")["endCause"] == "PAYER_STOP"
+    page.goto(f"{house.url}/console/pay/{session}#token=wrong")
+    page.reload()
+    page.get_by_text("cannot be shown").wait_for()
+    page.close()
+    agent.close()
+
+
+def sign_typed(signer: Signer, text: str) -> str:
+    """What `eth_signTypedData_v4` answers, by eth-account: not our own encoder."""
+    signable = encode_typed_data(full_message=json.loads(text))
+    return "0x" + Account.sign_message(signable, signer.secret).signature.hex()
 
 
 def test_a_read_only_account_sees_no_money_and_no_buttons(context: BrowserContext, house: House, first: Holding, visitor: Visitor) -> None:

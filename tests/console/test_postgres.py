@@ -67,3 +67,13 @@ def test_many_guesses_at_once_do_not_slip_past_the_count(house: House, holding: 
         statuses = list(pool.map(guess, range(12)))
     assert statuses.count(401) == attempts.MAX_PAIR
     assert statuses.count(429) == 12 - attempts.MAX_PAIR
+
+
+def test_a_nul_in_a_text_is_a_bad_request(house: House, holding: Holding) -> None:
+    """PostgreSQL's texts hold none; SQLite's do. Neither door fails."""
+    opening = {"quoteId": "\0", "lockMicro": 1, "deadlineS": 1, "signature": "0x" + "1" * 130}
+    for path, body in (("/api/v1/tokens", {"label": "a\0b"}), ("/api/v1/sessions", opening)):
+        answer = house.request("POST", path, token=holding.tokens["admin"], json=body)
+        assert answer.status_code == 400, answer.text
+        assert answer.headers["content-type"] == "application/problem+json"
+    assert house.request("GET", "/api/v1/points/%00", token=holding.tokens["admin"]).status_code == 422

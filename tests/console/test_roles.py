@@ -78,6 +78,7 @@ ROUTES: dict[str, str] = {
     "POST /console/log-in": OPEN,
     "POST /console/log-in/wallet/text": OPEN,
     "POST /console/log-in/wallet": OPEN,
+    "GET /console/pay/{session}": OPEN,
     "POST /console/log-out": "read",
     "GET /console/": "read",
     "GET /console/points": "read",
