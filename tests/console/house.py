@@ -10,6 +10,7 @@ import json
 import os
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -177,6 +178,12 @@ class _As:
 
     def call(self, method: str, path: str, body: Any = None, *, token: str | None = None, expect: int | None = None) -> Any:
         return self._house.call(method, path, body, token=token or self._token, expect=expect)
+
+    def request(
+        self, method: str, url: Callable[[], str], headers: Callable[[], dict[str, str]] = dict, **more: Any
+    ) -> httpx2.Response:  # fmt: skip
+        """As a `World` asks for an agent."""
+        return httpx2.request(method, url(), headers=headers(), timeout=20, **more)
 
 
 def open_session(house: House, point_id: str, lock_micro: int = LOCK_MICRO, payer: Signer | None = None) -> str:
