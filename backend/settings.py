@@ -143,8 +143,12 @@ def load_settings(path: Path) -> Settings:
         raise Misconfigured(f"{path} does not exist; `python -m backend init --dir {path.parent}` makes one", "--config")
     try:
         document = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise Misconfigured(f"{path} cannot be read: {error.strerror}", "--config") from None
     except ValueError as error:  # the reader's own complaint names line and column
         raise Misconfigured(f"{path} is not TOML: {error}", "--config") from None
+    if "base" in document:
+        raise Misconfigured(f"is not a setting (in {path}): paths are relative to the file", "base")
     try:
         return Settings(base=path.resolve().parent, **document)
     except ValidationError as error:
