@@ -60,12 +60,14 @@ def round_(service: Service, writing: Writing) -> None:
 
 
 def last_claimable(db: Session, row: SessionRow) -> SignedAmount | None:
-    """The charge or payment to claim: in metered mode the highest whose time the escrow will allow (one made after the payer's request
-    to close and its grace never is, and would keep the ones before it from being claimed); in payment mode the highest not above the bill.
+    """The charge or payment to claim: in metered mode the highest whose time and energy the escrow will allow; in payment mode the highest
+    not above the bill. One that counts more than a request to close and its grace is never allowed, and must not keep the others back.
     """
     query = select(SignedAmount).where(SignedAmount.session == row.session, SignedAmount.claimable.is_(True))
     if row.metered:
-        query = query.where(SignedAmount.elapsed_s <= last_metered_s(row) - (row.opened_at_s or 0))
+        most_s = max(0, last_metered_s(row) - (row.opened_at_s or 0))
+        most_energy = deliverable_milliwatt_hours(terms_of(row).rated_watts, most_s)
+        query = query.where(SignedAmount.elapsed_s <= most_s, SignedAmount.energy_milliwatt_hours <= most_energy)
     else:
         query = query.where(SignedAmount.amount_micro <= row.bill_micro)
     return db.scalar(query.order_by(SignedAmount.amount_micro.desc()).limit(1))

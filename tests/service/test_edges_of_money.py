@@ -17,7 +17,7 @@ from backend.supply import retry
 from chain import event_types
 from protocol.control import Action, Cause, SupplyState
 from protocol.keys import Signer
-from tests.service.bench_agent import Meter
+from tests.service.bench_agent import RATED_WATTS, Meter
 from tests.service.inside import LOCK_MICRO, Inside
 
 
@@ -88,6 +88,23 @@ def test_a_charge_beyond_the_payers_request_to_close_does_not_keep_the_ones_befo
         assert found is not None
         assert found.amount_micro == amounts[1].amount_micro > good
         assert found.elapsed_s == (row.close_requested_at_s or 0) + grace - session.opened_at_s
+
+
+def test_a_charge_of_more_energy_than_a_request_to_close_leaves_time_for_is_passed_over(inside: Inside) -> None:
+    meter = Meter()
+    session = inside.session(meter, inside.enrol(meter)).connect()
+    session.use(meter.frame(meter.record(rise=1_000)))
+    good = session.row().charge_micro
+    inside.final(event_types.CloseRequested(session.session, os.urandom(20)), time_s=meter.clock)
+    left_s = session.terms.stop_grace_s + 1
+    assert session.pricer is not None
+    session.use(meter.frame(meter.record(rise=10_000, seconds=10)), charge=False)
+    much = session.charge(session.meter.frames[-1].digest, energy_milliwatt_hours=RATED_WATTS * left_s * 1_000 // 3_600 + 1)
+    assert inside.upload(charges=[much])["refused"] == []
+    with inside.service.db.reading() as db:
+        found = last_claimable(db, get_session(db, session.session))
+        assert found is not None
+        assert found.amount_micro == good
 
 
 def test_a_strangers_claim_that_is_bound_to_fail_does_not_hold_up_ours(inside: Inside) -> None:
