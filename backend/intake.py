@@ -134,7 +134,7 @@ class Intake:
             operator_id=device.operator_id, device=device.device, incarnation=frame.incarnation, first_sequence=frame.first_sequence,
             last_sequence=signed.last_sequence, digest=item.digest, previous=frame.previous_frame, head_seen=frame.head_seen, meter_key=key,
             start_s=min(r.start_s for r in signed.records), end_s=max(r.end_s for r in signed.records), body=item.body,
-            received_at_s=self._now_s, anchor_by_s=self._now_s + promised_s, flagged=" ".join(flags)[:100],
+            received_at_s=self._now_s, anchor_by_s=self._now_s + promised_s, flagged=" ".join(flags),
         )  # fmt: skip
         self._db.add(row)
         branch = self._branch

@@ -26,7 +26,7 @@ class FrameRow(Owned, Base):
     body: Mapped[bytes] = mapped_column(LargeBinary)
     received_at_s: Mapped[int] = mapped_column(Big)
     anchor_by_s: Mapped[int] = mapped_column(Big)
-    flagged: Mapped[str] = mapped_column(String(100), default="")  # rolled-back, quarantined …, in words
+    flagged: Mapped[str] = mapped_column(Text, default="")  # rolled-back, quarantined …, in words
     epoch_id: Mapped[int | None] = mapped_column(ForeignKey("epochs.id"), index=True)
     __table_args__ = (
         UniqueConstraint("device", "incarnation", "first_sequence"), Index("ix_frames_device_end_s", "device", "end_s"),

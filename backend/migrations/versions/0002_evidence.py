@@ -78,7 +78,7 @@ def _frames() -> None:
         sa.Column("meter_key", sa.LargeBinary(20), nullable=False), sa.Column("start_s", BIG, nullable=False),
         sa.Column("end_s", BIG, nullable=False), sa.Column("body", sa.LargeBinary(), nullable=False),
         sa.Column("received_at_s", BIG, nullable=False), sa.Column("anchor_by_s", BIG, nullable=False),
-        sa.Column("flagged", sa.String(100), nullable=False), sa.Column("epoch_id", BIG, nullable=True),
+        sa.Column("flagged", sa.Text(), nullable=False), sa.Column("epoch_id", BIG, nullable=True),
         sa.Column("operator_id", BIG, nullable=False),
         sa.ForeignKeyConstraint(["device"], ["devices.device"], name="fk_frames_device"),
         sa.ForeignKeyConstraint(["epoch_id"], ["epochs.id"], name="fk_frames_epoch_id"),
