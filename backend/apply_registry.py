@@ -6,11 +6,13 @@ from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
 from chain import event_types as events
-from protocol.control import KeyRole
+from protocol.control import Cause, KeyRole
 
 from .context import Service
-from .models import ChainEventRow, Device, DeviceKey, KeyEventRow, Voucher
+from .models import ChainEventRow, Device, DeviceKey, KeyEventRow, SessionRow, Voucher
 from .points import control_key
+from .sessions import end
+from .states import LIVE
 
 
 def is_our_meter(db: Session, key: bytes) -> bool:
@@ -32,6 +34,8 @@ def apply(db: Session, service: Service, row: ChainEventRow, body: events.Body) 
     db.flush()
     if body.role == KeyRole.METER:
         _meter_key(db, device, row, body)
+        if any(body.old_key):
+            _end_sessions(db, service, device)
     _enrolled(db, service, device)
     return True
 
@@ -48,6 +52,12 @@ def _meter_key(db: Session, device: Device, row: ChainEventRow, body: events.Key
         if body.new_key not in known:
             db.add(DeviceKey(operator_id=device.operator_id, device=device.device, key=body.new_key, from_s=row.time_s))
     db.flush()
+
+
+def _end_sessions(db: Session, service: Service, device: Device) -> None:
+    """Another meter key ends what runs: its terms commit to the old one. The old key's last charge stands."""
+    for found in db.scalars(select(SessionRow).where(SessionRow.device == device.device, SessionRow.state.in_(LIVE))).all():
+        end(db, service, found, Cause.OPERATOR, "the meter's key was changed")
 
 
 def _enrolled(db: Session, service: Service, device: Device) -> None:

@@ -179,9 +179,11 @@ def _credit_note(db: Session, service: Service, row: ChainEventRow, body: events
     found.credit_note_micro += body.amount_micro
     ledger = _ledger(db, service, found.operator_id)
     payee, customers = ledger.account(Kind.PAYEE), ledger.account(Kind.CUSTOMERS)
+    # Before the settlement it takes back what was claimed ahead of use; after it, it corrects a bill that stood.
+    corrected = ledger.account(Kind.SALES) if found.state == State.SETTLED else ledger.account(Kind.USE, body.session)
     ledger.apply([
         ledger.move(payee, customers, body.amount_micro, "credit-note", body.session, *_place(row)),
-        ledger.move(ledger.account(Kind.SALES), ledger.account(Kind.CLAIMED), body.amount_micro, "corrected", body.session, *_place(row)),
+        ledger.move(corrected, ledger.account(Kind.CLAIMED), body.amount_micro, "corrected", body.session, *_place(row)),
     ])  # fmt: skip
 
 

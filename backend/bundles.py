@@ -41,6 +41,7 @@ from .models import (
 from .points import get_point, hand_overs_of, tariff_of
 from .rating import pricer_of
 from .settlement import last_claimable
+from .signed_amounts import OCMF_GOOD
 from .supply import terms_of
 
 
@@ -191,7 +192,9 @@ class _Collector:
         return (Signed(receipt_of(row), (row.signature,)),)
 
     def _ocmf(self) -> tuple[OcmfText, ...]:
-        rows = self._db.scalars(select(OcmfRow).where(OcmfRow.session == self._row.session).order_by(OcmfRow.id))
+        rows = self._db.scalars(
+            select(OcmfRow).where(OcmfRow.session == self._row.session, OcmfRow.verdict == OCMF_GOOD).order_by(OcmfRow.id)
+        )
         return tuple(OcmfText(r.text, r.hash, None) for r in rows)
 
     def _hand_overs(self) -> tuple[Signed[HandOver], ...]:

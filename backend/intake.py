@@ -17,11 +17,12 @@ from protocol.errors import BadSignature
 from protocol.keys import check_signature
 from protocol.wire import SignedFrame
 
-from .alarms import AlarmKind, raise_alarm
+from .alarms import AlarmKind, clear_alarm, raise_alarm
 from .context import Service
 from .frames import Place, frame_by_digest, locate
 from .hexes import to_hex
 from .models import ConflictRow, Device, DeviceKey, FrameRow, Incarnation, SessionRow
+from .points import point_at
 from .rating import advance
 from .readings import Judges
 from .sessions import end, live_session, try_end
@@ -31,6 +32,10 @@ from .states import State
 ANCHOR_EPOCHS = 3
 """A receipt promises the anchor after this many epochs: one that is open, one whose transaction is under way, one to spare."""
 ANCHOR_MARGIN_S = 60
+IDLE_MILLIWATTS = 20_000
+"""What a point without a session may draw: above any contactor's leakage and meter's own use, below any load worth stealing for."""
+IDLE_FRESH_S = 120
+"""Only what is drawn now counts; frames that are caught up belong to the past."""
 
 
 class Refused(NamedTuple):
@@ -199,11 +204,27 @@ class Intake:
                 withdraw_disputed(db, row)
             end(db, service, row, Cause.FAULT, "its meter signed two different frames for one place")
 
+    def _idle_power(self, channel: int) -> None:
+        """Power that no session pays for: a contact that leaks, or somebody who bridged it."""
+        point = point_at(self._db, self._device.device, channel)
+        if point is None:
+            return
+        row, signed = self._fresh[-1]
+        if row.end_s < self._now_s - IDLE_FRESH_S:
+            return
+        power, place = _power_of(signed, channel), f"point {point.id}"
+        if power > IDLE_MILLIWATTS:
+            detail = f"{power} mW are drawn and no session pays for it"
+            raise_alarm(self._db, self._service, point.operator_id, AlarmKind.ENERGY_WITHOUT_SESSION, place, detail)
+        else:
+            clear_alarm(self._db, self._service, point.operator_id, AlarmKind.ENERGY_WITHOUT_SESSION, place)
+
     def _price(self) -> None:
         db, service, device = self._db, self._service, self._device.device
         for channel in sorted({record.channel for _, signed in self._fresh for record in signed.records}):
             row = live_session(db, device, channel) or _late(db, device, channel)
             if row is None:
+                self._idle_power(channel)
                 continue
             outcome = advance(db, service, row, self._fresh)
             if outcome.blocked:
@@ -211,6 +232,10 @@ class Intake:
             elif outcome.over_limit:
                 end(db, service, row, Cause.CREDIT, "the lock is used up")
             try_end(db, service, row)
+
+
+def _power_of(signed: SignedFrame, channel: int) -> int:
+    return max((abs(r.power_milliwatts) for r in signed.records if r.channel == channel), default=0)
 
 
 def _signed_by(key: bytes, digest: bytes, signature: bytes) -> bool:

@@ -14,6 +14,7 @@ from sqlalchemy.orm import Session
 
 from chain.client import ChainClient
 
+from . import jsons
 from .alarms import AlarmKind, clear_alarm, open_alarms, raise_alarm
 from .context import Service
 from .errors import LedgerError
@@ -43,7 +44,7 @@ class Difference(NamedTuple):
 
 def round_(service: Service, client: ChainClient, writing: Writing) -> list[Difference]:
     """Compare everything once. Returns the differences found, after raising and clearing their alarms."""
-    found = _books(service) + _money(service, client) + _energy_and_evidence(service)
+    found = _books(service) + _money(service, client) + _token(service, client) + _energy_and_evidence(service)
     with writing() as db:
         present = {(d.operator_id, f"{d.name}: {d.place}"): d for d in found}
         for (operator_id, place), difference in present.items():
@@ -90,6 +91,24 @@ def _money(service: Service, client: ChainClient) -> list[Difference]:
     return found
 
 
+def _token(service: Service, client: ChainClient) -> list[Difference]:
+    """Supply of the token against the float of the payment provider, where its statement is given (`settlement.float_file`)."""
+    file = service.settings.settlement.float_file
+    if file is None:
+        return []
+    path = service.settings.path(file)
+    try:
+        statement = jsons.loads(path.read_bytes())
+        expected = int(statement["floatMicro"]) - int(statement["pendingMicro"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        detail = f"{path} is not {{\"floatMicro\", \"pendingMicro\"}}: {error!r}"
+        return [Difference(HOUSE, "token-float", "statement", detail)]
+    supply = client.token_supply_micro(client.final_head().hash)
+    if supply == expected:
+        return []
+    return [Difference(HOUSE, "token-float", "token", f"supply {supply}, the provider's float less what is pending {expected}")]
+
+
 def _chain_sessions(db: Session) -> list[SessionRow]:
     query = select(SessionRow).where(
         SessionRow.opened_at_s.is_not(None),
@@ -129,7 +148,8 @@ def _one(db: Session, service: Service, row: SessionRow) -> list[Difference]:
         detail = f"its registers rose by {rise} mWh, {row.energy_milliwatt_hours} mWh are billed"
         found.append(Difference(row.operator_id, "session-energy", place, detail))
     use = -Ledger(db, row.operator_id, service.now_s()).balance(Kind.USE, row.session)
-    if use != row.bill_micro - row.claimed_micro:
-        detail = f"the ledger shows {use} used and unpaid, the session {row.bill_micro - row.claimed_micro}"
+    unpaid = row.bill_micro - row.claimed_micro + row.credit_note_micro
+    if use != unpaid:
+        detail = f"the ledger shows {use} used and unpaid, the session {unpaid}"
         found.append(Difference(row.operator_id, "session-ledger", place, detail))
     return found

@@ -59,6 +59,7 @@ class Settlement(_Section):
     claim_batch_rows: int = Field(default=100, ge=1, le=200)
     payout_amount_micro: int = Field(default=10_000_000, ge=1, description="the payee's free balance is withdrawn from this much on")
     payout_to: HexAddress | None = Field(default=None, description="where payouts go; absent: they stay in the escrow's free balance")
+    float_file: Path | None = Field(default=None, description="the payment provider's statement: {floatMicro, pendingMicro}")
     reconcile_seconds: int = Field(default=60, ge=1)
 
 

@@ -19,7 +19,7 @@ from .context import Service
 from .facts import chain_status
 from .hexes import address_in, to_hex
 from .ledger import Kind, Ledger
-from .models import HOUSE, ClaimRow, IntentRow, Operator, SessionRow, SignedAmount, Transfer
+from .models import HOUSE, ClaimRow, FrameRow, IntentRow, Operator, SessionFrame, SessionRow, SignedAmount, Transfer
 from .outbox import OPEN, Writing, intend, intents_of
 from .sessions import get_session, sessions_in
 from .states import State, step
@@ -61,7 +61,8 @@ def round_(service: Service, writing: Writing) -> None:
 
 def last_claimable(db: Session, row: SessionRow) -> SignedAmount | None:
     """The charge or payment to claim: in metered mode the highest whose time and energy the escrow will allow; in payment mode the highest
-    not above the bill. One that counts more than a request to close and its grace is never allowed, and must not keep the others back.
+    not above what the records up to the frame it names come to (else the bundle would not pass). One that counts more than a request to
+    close and its grace is never allowed, and must not keep the others back.
     """
     query = select(SignedAmount).where(SignedAmount.session == row.session, SignedAmount.claimable.is_(True))
     if row.metered:
@@ -69,7 +70,12 @@ def last_claimable(db: Session, row: SessionRow) -> SignedAmount | None:
         most_energy = deliverable_milliwatt_hours(terms_of(row).rated_watts, most_s)
         query = query.where(SignedAmount.elapsed_s <= most_s, SignedAmount.energy_milliwatt_hours <= most_energy)
     else:
-        query = query.where(SignedAmount.amount_micro <= row.bill_micro)
+        # A payment ahead of use (the first, before power) is good faith; it is claimed through a later one that names what was measured.
+        priced = (
+            select(SessionFrame.total_micro).join(FrameRow, FrameRow.id == SessionFrame.frame_id)
+            .where(SessionFrame.session == row.session, FrameRow.digest == SignedAmount.frame).scalar_subquery()
+        )  # fmt: skip
+        query = query.where(SignedAmount.amount_micro <= priced)
     return db.scalar(query.order_by(SignedAmount.amount_micro.desc()).limit(1))
 
 

@@ -7,6 +7,7 @@ from typing import Any
 from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
+from protocol import ocmf
 from protocol.eip712 import digest, from_json, hex_bytes
 from protocol.errors import BadSignature, Malformed
 from protocol.hashing import keccak
@@ -18,9 +19,11 @@ from .context import Service
 from .frames import frame_by_digest
 from .hexes import to_hex
 from .models import FrameRow, OcmfText, SessionFrame, SessionRow, SignedAmount
+from .points import get_device
 from .states import State
 from .supply import terms_of
 
+OCMF_GOOD = "signed by the meter key"
 MAX_OCMF_BYTES = 65_536
 """An OCMF text with hundreds of readings; see `protocol.bundle.MAX_TEXT`."""
 
@@ -99,7 +102,12 @@ def take_ocmf(db: Session, service: Service, document: dict[str, Any], where: st
     if set(document) != {"session", "text"} or not isinstance(document["text"], str):
         return f'{where}: must be {{"session","text"}}'
     text = document["text"]
-    raw = text.encode("utf-8", "surrogatepass")
+    try:
+        raw = text.encode()
+    except UnicodeEncodeError:
+        return f"{where}.text: is not Unicode text"
+    if b"\0" in raw:
+        return f"{where}.text: holds a NUL, which no OCMF text does"
     if len(raw) > MAX_OCMF_BYTES:
         return f"{where}: more than {MAX_OCMF_BYTES} bytes"
     try:
@@ -112,6 +120,17 @@ def take_ocmf(db: Session, service: Service, document: dict[str, Any], where: st
     text_hash = keccak(raw)
     if db.scalar(select(OcmfText.id).where(OcmfText.session == session, OcmfText.hash == text_hash)) is None:
         db.add(OcmfText(
-            operator_id=row.operator_id, session=session, hash=text_hash, text=text, verdict="", received_at_s=service.now_s()
+            operator_id=row.operator_id, session=session, hash=text_hash, text=text, verdict=_judge_ocmf(db, row, raw),
+            received_at_s=service.now_s(),
         ))  # fmt: skip
     return ""
+
+
+def _judge_ocmf(db: Session, row: SessionRow, raw: bytes) -> str:
+    """`signed by the meter key`, or what is wrong. The text is kept all the same, byte for byte."""
+    try:
+        parsed = ocmf.parse(raw)
+        ocmf.verify_by_address(parsed, get_device(db, row.device).meter_key)
+    except (Malformed, BadSignature) as error:
+        return str(error)[:200]
+    return OCMF_GOOD

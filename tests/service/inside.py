@@ -189,7 +189,7 @@ class Running:
             for record in signed.records:
                 if self.pricer is not None:
                     self.pricer.add(record)
-            if charge:
+            if charge and self.terms.metered:
                 charges.append(self.charge(signed.digest))
         return self.inside.upload(*frames, charges=[c for c in charges if c["amountMicro"]])
 

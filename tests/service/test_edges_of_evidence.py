@@ -1,0 +1,120 @@
+"""Payments, OCMF texts, power nobody pays for, a meter key that changes."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from typing import Any
+
+from sqlalchemy import select, update
+
+from backend import settlement
+from backend.facts import CHAIN, ChainStatus, remember
+from backend.models import ClaimRow, IntentRow, OcmfText
+from backend.quotes import pay
+from backend.sessions import get_session
+from backend.signed_amounts import take_ocmf
+from chain import event_types
+from protocol import ocmf
+from protocol.control import Cause, KeyRole, SupplyState
+from protocol.eip712 import digest
+from protocol.evidence import Reason
+from protocol.keys import Signer
+from protocol.money import Payment
+from tests.service.bench_agent import Meter
+from tests.service.inside import Inside, Running
+
+
+def settle_round(inside: Inside) -> list[str]:
+    """One round of the settlement, the chain read to its head. Returns the kinds of all transactions wanted so far."""
+    now = inside.service.now_s()
+    with inside.service.db.writing() as db:
+        remember(db, CHAIN, ChainStatus(10_000, now + 100, 10_000, now, now, caught_up=True)._asdict())
+    settlement.round_(inside.service, inside.service.db.writing)
+    with inside.service.db.reading() as db:
+        return list(db.scalars(select(IntentRow.kind).order_by(IntentRow.id)))
+
+
+def test_a_payment_is_claimed_as_far_as_its_frame_was_priced(inside: Inside) -> None:
+    meter, key = Meter(), Signer.create()
+    session = inside.session(meter, inside.enrol(meter), signer=key)
+    service = inside.service
+
+    def signed(amount: int, frame: bytes) -> None:
+        payment = Payment(session.session, amount, frame)
+        with service.db.writing() as db:
+            pay(db, service, get_session(db, session.session, lock=True), payment, key.sign(digest(service.money, payment)))
+
+    signed(100, bytes(32))  # ahead of use: good faith, before power
+    session.connect()
+    used = meter.frame(meter.record(rise=1_000))
+    session.use(used, charge=False)
+    bill = session.row().bill_micro
+    signed(bill, used.digest)
+    signed(bill + 1, used.digest)  # more than that frame came to
+    session.use(meter.frame(meter.record(Reason.STOP)), charge=False)
+    session.confirm(SupplyState.DISCONNECTED, cause=Cause.PAYER_STOP)
+    assert settle_round(inside)[-1] == "claim"
+    with service.db.reading() as db:
+        assert db.scalars(select(ClaimRow.amount_micro)).all() == [bill]
+    inside.final(event_types.ChargeClaimed(session.session, service.payee, bill, used.digest))
+    with service.db.writing() as db:
+        db.execute(update(IntentRow).where(IntentRow.kind == "claim").values(state="succeeded", mined_block_number=5))
+    assert settle_round(inside)[-1] == "close"
+    inside.final(event_types.SessionClosed(session.session, bill, session.row().lock_micro - bill))
+    settle_round(inside)
+    row = session.row()
+    assert (row.state, row.tail_micro) == ("settled", 0)
+
+
+def running(inside: Inside) -> Running:
+    meter = Meter()
+    return inside.session(meter, inside.enrol(meter)).connect()
+
+
+def ocmf_texts(inside: Inside, session: Running, *texts: str) -> list[str]:
+    documents: list[dict[str, Any]] = [{"session": "0x" + session.session.hex(), "text": text} for text in texts]
+    for document in documents:
+        with inside.service.db.writing() as db:
+            assert take_ocmf(db, inside.service, document, "ocmf[0]") == ""
+    with inside.service.db.reading() as db:
+        return list(db.scalars(select(OcmfText.verdict).order_by(OcmfText.id)))
+
+
+def test_ocmf_texts_are_kept_byte_for_byte_and_judged(inside: Inside) -> None:
+    session = running(inside)
+    record = session.meter.record(rise=1_000)
+    good = ocmf.make(session.meter.meter_key, record, ocmf.Transaction.BEGIN, session.session, "1ESY1160000001", 1)
+    foreign = ocmf.make(Signer.create(), record, ocmf.Transaction.BEGIN, session.session, "1ESY1160000001", 1)
+    verdicts = ocmf_texts(inside, session, good, good, foreign, "OCMF|{}|{}")
+    assert len(verdicts) == 3  # the same twice is one
+    for text in ("\ud800", "a\0b", "x" * 70_000):
+        with inside.service.db.writing() as db:
+            assert take_ocmf(db, inside.service, {"session": "0x" + session.session.hex(), "text": text}, "ocmf[0]") != ""
+    assert verdicts[0] == "signed by the meter key"
+    assert all(verdict != verdicts[0] for verdict in verdicts[1:])
+    with inside.service.db.reading() as db:
+        kept = db.scalar(select(OcmfText.text).limit(1))
+    assert kept is not None
+    assert hashlib.sha256(kept.encode()).digest() == hashlib.sha256(good.encode()).digest()
+
+
+def test_power_that_no_session_pays_for_raises_an_alarm(inside: Inside) -> None:
+    meter = Meter()
+    inside.enrol(meter)
+    inside.upload(meter.frame(meter.record(power=5_000)))
+    assert inside.alarms() == []
+    inside.upload(meter.frame(meter.record(power=500_000)))
+    assert inside.alarms() == ["energy-without-session"]
+    inside.upload(meter.frame(meter.record(power=0)))
+    assert inside.alarms() == []
+
+
+def test_another_meter_key_ends_what_runs(inside: Inside) -> None:
+    session = running(inside)
+    new = Signer.create()
+    old = session.meter.meter_key.address
+    key_changed = event_types.KeyChanged(session.meter.device, int(KeyRole.METER), old, new.address, bytes(32), os.urandom(32))
+    inside.final(key_changed)
+    row = session.row()
+    assert (row.state, row.end_cause) == ("ending", Cause.OPERATOR)
