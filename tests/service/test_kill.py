@@ -70,7 +70,7 @@ def one_session(world: World, agent: BenchAgent, point: str) -> Session:
     agent.vouch()
     quoted = eventually("a quote", lambda: world.payer.try_quote(point, lock), 120)
     session = world.payer.open(quoted, lock)
-    eventually("running", lambda: session.view()["state"] == "running", 120)
+    session.reaches("running", 120)
     agent.send(agent.frame(agent.record(Reason.START)))
     for _ in range(3):
         agent.send(agent.frame(agent.record(rise=500)))
@@ -95,7 +95,7 @@ def test_nothing_is_lost_and_nothing_doubled(own_world: World, when: str) -> Non
     while supervisor.step:
         assert time.monotonic() < deadline, f"killed at {supervisor.killed}, still waiting for {supervisor.step}"
         sessions.append(one_session(world, agent, point))
-        eventually("settled", lambda: sessions[-1].view()["state"] == "settled", 180)
+        sessions[-1].reaches("settled", 180)
     assert supervisor.killed == [f"{when}:{table}" for table in TABLES]
     views = [session.view() for session in sessions]
     for session, view in zip(sessions, views, strict=True):
