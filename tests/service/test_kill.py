@@ -68,9 +68,9 @@ def own_world(tmp_path: Path) -> Iterator[World]:
 def one_session(world: World, agent: BenchAgent, point: str) -> Session:
     lock = 20_000
     agent.vouch()
-    quoted = eventually("a quote", lambda: world.payer.try_quote(point, lock), 120)
+    quoted = eventually("a quote", lambda: world.payer.try_quote(point, lock), 400)
     session = world.payer.open(quoted, lock)
-    session.reaches("running", 120)
+    session.reaches("running", 400)  # the program may be killed several times on the way
     agent.send(agent.frame(agent.record(Reason.START)))
     for _ in range(3):
         agent.send(agent.frame(agent.record(rise=500)))
@@ -95,7 +95,7 @@ def test_nothing_is_lost_and_nothing_doubled(own_world: World, when: str) -> Non
     while supervisor.step:
         assert time.monotonic() < deadline, f"killed at {supervisor.killed}, still waiting for {supervisor.step}"
         sessions.append(one_session(world, agent, point))
-        sessions[-1].reaches("settled", 180)
+        sessions[-1].reaches("settled", 400)
     assert supervisor.killed == [f"{when}:{table}" for table in TABLES]
     views = [session.view() for session in sessions]
     for session, view in zip(sessions, views, strict=True):

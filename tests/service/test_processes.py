@@ -16,7 +16,7 @@ from tests.service.bench_agent import BenchAgent
 from tests.service.postgres import Cluster
 from tests.service.world import ENVIRONMENT, ROOT, Program, World, eventually, free_port
 
-pytestmark = pytest.mark.timeout(400)  # starts a chain and the programs; a loaded machine takes its time
+pytestmark = [pytest.mark.timeout(400), pytest.mark.slow]  # starts a chain and the programs, several times
 
 
 @pytest.fixture(scope="module")
