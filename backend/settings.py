@@ -105,7 +105,6 @@ class Settings(BaseSettings):
     restore_wait_seconds: int = Field(
         default=3_600, ge=0, description="how long a restored backup waits for agents with unsettled sessions"
     )
-    unlocked_credit_micro: int = Field(default=0, ge=0, description="credit for new sessions while the chain stands still")
     log_format: Literal["json", "console"] = "json"
     keys: Keys = Keys()
     chain: Chain = Chain()
