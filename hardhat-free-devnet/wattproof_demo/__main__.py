@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import signal
 import tempfile
@@ -26,48 +27,59 @@ def _scene(name: str) -> type:
 
 
 def _play(name: str, keep: bool) -> int:
-    """One scene in a folder of its own. Returns the exit code."""
+    """One scene in a folder of its own, removed at the end unless its logs are needed. Returns the exit code."""
     from .processes import DemoFailed, Processes
     from .screen import Screen
     from .stack import Stack
 
     screen, state = Screen(), Path(tempfile.mkdtemp(prefix="wattproof-demo-"))
-    scene_class = _scene(name)
-    screen.console.print(f"[bold]{name}[/]: {SCENES[name]}")
+    failed = False
     try:
+        scene_class = _scene(name)
+        screen.console.print(f"[bold]{name}[/]: {SCENES[name]}")
         with Processes(state / "logs") as processes:
             stack = Stack(processes, state, scene_class.choices)
-            scene_class(stack, screen).run()
+            scene = scene_class(stack, screen)
+            scene.run()
             screen.console.print(f"\n[bold green]{screen.checked} claims checked, all so[/] in {screen.seconds:.0f} s")
             if keep:
-                _stay(screen, stack, state)
+                _stay(screen, stack, state, scene.trust)
     except DemoFailed as error:
+        failed = True
         screen.console.print(f"\n[bold red]The demo failed[/] after {screen.seconds:.0f} s: {error}")
         screen.console.print(f"The logs of every program are in {state / 'logs'}")
         return 1
     except KeyboardInterrupt:
-        screen.console.print("\nStopped; nothing is left running.")
-        shutil.rmtree(state, ignore_errors=True)
+        with contextlib.suppress(OSError):  # the terminal may be what went away
+            screen.console.print("\nStopped; nothing is left running.")
         return 130
-    shutil.rmtree(state, ignore_errors=True)
+    finally:
+        if not failed:
+            shutil.rmtree(state, ignore_errors=True)
     return 0
 
 
-def _stay(screen: Screen, stack: Stack, state: Path) -> None:
+def _stay(screen: Screen, stack: Stack, state: Path, trust: str) -> None:
     from .stack import CONSOLE_NAME
 
     screen.console.print(
+        # soft_wrap: a link or command broken over two lines cannot be copied
         f"\nEverything goes on running. Look around:\n"
         f"  console    {stack.url}/console/     log in as {CONSOLE_NAME} with the password {stack.password}\n"
-        f"  API        {stack.url}/docs\n"
+        f"  API        {stack.url}/api/v1/openapi.json\n"
         f"  chain      {stack.rpc_url}\n"
-        f"  the rig    .venv/bin/python -m wattproof_rig.tell {state / 'rig'} state\n"
-        f"  the bill   .venv/bin/python -m auditor verify {state / 'session.wattproof'}\n"
+        f"  the rig    PYTHONPATH=hardhat-free-devnet .venv/bin/python -m wattproof_rig.tell {state / 'rig'} state\n"
+        f"  the bill   .venv/bin/python -m auditor verify {state / 'session.wattproof'} {trust}\n"
         f"  logs       {state / 'logs'}\n"
-        "Ctrl-C ends it all and removes the folder."
+        "Ctrl-C ends it all and removes the folder.",
+        soft_wrap=True,
     )
     while True:
         time.sleep(1)
+
+
+def _interrupt(*_: object) -> None:
+    raise KeyboardInterrupt
 
 
 app = typer.Typer(add_completion=False, pretty_exceptions_show_locals=False)
@@ -85,7 +97,8 @@ def main(
     if scene != "all" and scene not in SCENES:
         Console(stderr=True).print(f"there is no scene {scene!r}; there are: {', '.join(SCENES)}, all")
         raise typer.Exit(2)
-    signal.signal(signal.SIGTERM, lambda *_: (_ for _ in ()).throw(KeyboardInterrupt()))
+    for gone in (signal.SIGTERM, signal.SIGHUP):  # SIGHUP: the terminal was closed; the programs must not outlive it
+        signal.signal(gone, _interrupt)
     for name in SCENES if scene == "all" else [scene]:
         code = _play(name, keep=not once)
         if code:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 LOG_TAIL_LINES = 15
+RUN_TIMEOUT_S = 120
 
 
 class DemoFailed(Exception):
@@ -38,8 +39,12 @@ class Processes:
         return self
 
     def __exit__(self, *_: object) -> None:
+        # a second Ctrl-C must not leave half of them running
+        kept = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
         for name in reversed(list(self._running)):
             self.stop(name)
+        for number, handler in kept.items():
+            signal.signal(number, handler)
 
     def log(self, name: str) -> Path:
         return self._logs / f"{name}.log"
@@ -58,10 +63,13 @@ class Processes:
 
     def run(self, *module_and_arguments: str, accept: tuple[int, ...] = (0,)) -> subprocess.CompletedProcess[str]:
         """Run `python -m module …` to its end and return it; another exit code than those accepted fails the demo."""
-        done = subprocess.run(
-            [sys.executable, "-m", *module_and_arguments], cwd=ROOT, capture_output=True, text=True, check=False, timeout=120,
-            env=os.environ | {"PYTHONPATH": f"{ROOT}:{ROOT / 'hardhat-free-devnet'}"},
-        )  # fmt: skip
+        try:
+            done = subprocess.run(
+                [sys.executable, "-m", *module_and_arguments], cwd=ROOT, capture_output=True, text=True, check=False,
+                timeout=RUN_TIMEOUT_S, env=os.environ | {"PYTHONPATH": f"{ROOT}:{ROOT / 'hardhat-free-devnet'}"},
+            )  # fmt: skip
+        except subprocess.TimeoutExpired:
+            raise DemoFailed(f"`{' '.join(module_and_arguments)}` did not end within {RUN_TIMEOUT_S} s") from None
         if done.returncode not in accept:
             raise DemoFailed(f"`{' '.join(module_and_arguments)}` ended with {done.returncode}:\n{done.stdout}{done.stderr}")
         return done

@@ -21,7 +21,7 @@ class Screen:
         self.console.print(f"\n[bold cyan]{time.monotonic() - self._started:5.1f} s[/] [bold]{title}[/]")
 
     def tell(self, text: str) -> None:
-        self.console.print(f"        {text}")
+        self.console.print(f"        {text}", soft_wrap=True)
 
     def check(self, claim: str, so: bool, otherwise: str = "") -> None:
         if not so:

@@ -141,7 +141,10 @@ class Stack:
     def call(self, method: str, path: str, body: Any = None, *, token: str | None = None, expect: tuple[int, ...] = (200, 201)) -> Any:
         """One REST call as the operator (or with another token); an unexpected answer fails the demo with its problem document."""
         headers = {"Authorization": f"Bearer {token or self._token}"}
-        answer = httpx2.request(method, self.url + path, json=body, headers=headers, timeout=20)
+        try:
+            answer = httpx2.request(method, self.url + path, json=body, headers=headers, timeout=20)
+        except httpx2.HTTPError as error:
+            raise DemoFailed(f"{method} {path} was not answered: {error}. Its log: {self.processes.log('service')}") from None
         if answer.status_code not in expect:
             raise DemoFailed(f"{method} {path} answered {answer.status_code}: {answer.text[:500]}")
         return answer.json() if "json" in answer.headers.get("content-type", "") else answer.content

@@ -20,6 +20,7 @@ from rich.table import Column, Table
 
 from .figure import Figure
 
+TABLE_WIDTH = 160
 GROUPS = {
     "verify": "verify_records: from wire bytes to checked records",
     "store": "store_records: synced, on SQLite and (where a server is) PostgreSQL",
@@ -43,6 +44,14 @@ def run_groups(names: list[str], console: Console) -> Iterator[Figure]:
         yield from measure()
 
 
+def _writable(path: Path) -> None:
+    """Refuse a file that cannot be written now, and not after minutes of measuring."""
+    try:
+        path.open("a").close()
+    except OSError as error:
+        raise typer.BadParameter(f"{path} cannot be written: {error.strerror}", param_hint="--json") from None
+
+
 def main(
     json_file: Annotated[Path | None, typer.Option("--json", help="Write the figures to this file.")] = None,
     only: Annotated[list[str] | None, typer.Option(help=f"Only these groups: {', '.join(GROUPS)}.")] = None,
@@ -51,13 +60,16 @@ def main(
     unknown = sorted(set(only or []) - set(GROUPS))
     if unknown:
         raise typer.BadParameter(f"no group {unknown[0]!r}; there are {', '.join(GROUPS)}", param_hint="--only")
+    if json_file:
+        _writable(json_file)
     console = Console(stderr=True)
     figures = list(run_groups(only or list(GROUPS), console))
     table = Table(Column("figure", no_wrap=True), "value", "reference", "ratio", "goal", "")
     for f in figures:
         mark = "[green]met[/]" if f.met else "[red]not met[/]"
         table.add_row(f.id, f"{f.value:,.4g} {f.unit}", f"{f.reference:,.4g}", f"{f.ratio:.3g}", f.goal, mark)
-    Console().print(table)
+    # a file or pipe has no width of its own: rather long lines there than figures cut short
+    Console(width=None if sys.stdout.isatty() else TABLE_WIDTH).print(table)
     if json_file:
         document = {"machine": machine(), "figures": [f.document() for f in figures]}
         json_file.write_text(json.dumps(document, indent=1) + "\n")
