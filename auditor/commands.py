@@ -120,7 +120,9 @@ def run_sync(links: Path, url: str, deployment_file: Path | None, finality_depth
             deployment = deployment_of(read_links(links).header)
             with ChainClient(url, deployment, finality_depth=finality_depth) as client:
                 done = sync(links, client, lambda text: typer.echo(text, err=True))
-        except (Malformed, DeploymentError, OSError) as error:
+        except OSError as error:
+            raise Unusable(f"{error.filename or links}: {error.strerror or error}") from None
+        except (Malformed, DeploymentError) as error:
             raise Unusable(str(error)) from None
         except (Rewound, Withheld) as error:
             fail(str(error), int(Kind.CHAIN))

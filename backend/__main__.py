@@ -53,7 +53,7 @@ def openapi(out: Annotated[Path, typer.Option("--out", help="The file to write."
     from .api.openapi import text
     from .app import build_api
 
-    out.write_text(text(build_api()), encoding="utf-8")
+    run_command(lambda: out.write_text(text(build_api()), encoding="utf-8"))
 
 
 @app.command()

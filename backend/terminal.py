@@ -8,11 +8,15 @@ import typer
 
 
 def run(action: Callable[[], object]) -> None:
-    """Do it; a refusal becomes a sentence on stderr."""
+    """Do it; a refusal, of ours or of the operating system, becomes a sentence on stderr."""
     from .errors import ServiceError
 
     try:
         action()
     except ServiceError as error:
         typer.echo(f"error: {error}", err=True)
+        raise typer.Exit(1) from None
+    except OSError as error:  # a folder that is a file, a place nobody may write to, a full disk
+        where = f"{error.filename}: " if error.filename is not None else ""
+        typer.echo(f"error: {where}{error.strerror or error}", err=True)
         raise typer.Exit(1) from None

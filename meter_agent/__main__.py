@@ -184,6 +184,10 @@ def cli() -> int:
     except ProtocolError as error:
         typer.echo(f"agent: {error}", err=True)
         return 2
+    except OSError as error:  # a folder that is a file, a place nobody may write to, a full disk
+        where = f"{error.filename}: " if error.filename is not None else ""
+        typer.echo(f"agent: {where}{error.strerror or error}", err=True)
+        return 2
     return 0
 
 

@@ -103,9 +103,12 @@ def _operator_id(db: Session, name: str) -> int:
 def _password(file: Path | None) -> str:
     """From the file, or asked for twice at the terminal. Raises `BadRequest`."""
     if file is not None:
-        if not file.is_file():
-            raise BadRequest(f"{file} does not exist", "--password-file")
-        return file.read_text(encoding="utf-8").rstrip("\r\n")
+        try:
+            return file.read_text(encoding="utf-8").rstrip("\r\n")
+        except OSError as error:
+            raise BadRequest(f"{file} cannot be read: {error.strerror}", "--password-file") from None
+        except UnicodeDecodeError:
+            raise BadRequest(f"{file} is not UTF-8 text", "--password-file") from None
     if not sys.stdin.isatty():
         raise BadRequest("there is no terminal to ask at; give --password-file", "password")
     first = getpass(f"Password ({users.MIN_PASSWORD} characters or more): ")
