@@ -11,6 +11,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, insert, select, text
 
 from .db import Database
+from .errors import Misconfigured
 from .models import HOUSE, Operator
 
 SCRIPTS = Path(__file__).parent / "migrations"
@@ -25,11 +26,22 @@ def _config(connection: Connection | None = None) -> Config:
 
 
 def migrate(db: Database) -> None:
-    """Bring the database to this program's schema. Safe to run again, and from several processes at once."""
+    """Bring the database to this program's schema. Safe to run again, and from several processes at once.
+
+    Raises `Misconfigured` where a newer program made the database.
+    """
     with db.engine.begin() as connection:
         if not db.is_sqlite:
             connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK})
+        found = MigrationContext.configure(connection).get_current_revision()
+        if found is not None and not is_known(found):
+            raise Misconfigured(f"its schema {found} was made by another version of this program; take a newer one", "database_url")
         command.upgrade(_config(connection), "head")
+
+
+def is_known(revision: str) -> bool:
+    """Whether this program has a migration of that name."""
+    return revision in {script.revision for script in ScriptDirectory.from_config(_config()).walk_revisions()}
 
 
 def is_current(db: Database) -> bool:
