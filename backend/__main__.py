@@ -23,7 +23,9 @@ ConfigOption = Annotated[Path, typer.Option("--config", help="The settings file 
 def init(
     directory: Annotated[Path, typer.Option("--dir", help="A new or empty folder for settings, keys and state.")],
     rpc_url: Annotated[str, typer.Option("--rpc", help="The chain's JSON-RPC.")] = "http://127.0.0.1:8545",
-    deployment: Annotated[Path, typer.Option("--deployment", help="What `python -m chain deploy` wrote.")] = Path("deployment.json"),
+    deployment: Annotated[
+        Path, typer.Option("--deployment", help="What `python -m chain deploy` wrote or will write; relative to DIR.")
+    ] = Path("deployment.json"),
 ) -> None:
     """Make keys (encrypted, 0600), an operator token and service.toml in a folder. Nothing that exists is overwritten."""
     from .setup import initialize
