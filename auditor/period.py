@@ -154,15 +154,16 @@ def _bills(parts: Sequence[Part]) -> list[Problem]:
 def _checks(parts: Sequence[Part], frames: Sequence[CheckedFrame], problems: Sequence[Problem], strangers: Sequence[str]) -> list[Check]:
     bundles = sum(part.report is not None for part in parts)
     unsigned = f"no bundle names the key that signed {strangers[0]} (and {len(strangers) - 1} more)" if strangers else ""
+    nothing = "" if frames else "no file holds a frame that can be read"
     count = sum(frame.frame.count for frame in frames)
     return [
         judge("files", problems, f"{bundles} bundle(s), {len(parts) - bundles} file(s) of frames", unchecked=unsigned),
-        judge("period-device", problems, short(parts[0].device) if parts else "none"),
-        judge("period-sequence", problems, f"{count} records, none missing"),
-        judge("period-chain", problems, f"{len(frames)} frames"),
-        judge("period-equivocation", problems, "none"),
-        judge("period-registers", problems, "each bill begins where the one before ended"),
-        judge("period-bills", problems, "none"),
+        judge("period-device", problems, short(parts[0].device) if parts else "", unchecked=nothing),
+        judge("period-sequence", problems, f"{count} records, none missing", unchecked=nothing),
+        judge("period-chain", problems, f"{len(frames)} frames", unchecked=nothing),
+        judge("period-equivocation", problems, "none", unchecked=nothing),
+        judge("period-registers", problems, "each bill begins where the one before ended", unchecked=nothing),
+        judge("period-bills", problems, "none", unchecked=nothing),
     ]
 
 

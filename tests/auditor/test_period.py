@@ -127,3 +127,10 @@ def test_frames_of_an_unknown_key_are_not_called_checked() -> None:
     broken = orjson.loads(bare)
     broken["frames"][1]["records"][0]["powerMilliwatts"] += 1
     assert "record-hashes" in failed(judged(("c", orjson.dumps(broken))))["files"]
+
+
+def test_what_was_not_looked_at_is_not_called_pass() -> None:
+    for raw in (b"", b"garbage", b'{"frames":[]}'):
+        report = verify_period([("file", raw)], Trust())
+        for check in report.checks:
+            assert check.verdict is not Verdict.PASS or check.name == "files", (raw, check)
