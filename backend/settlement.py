@@ -182,7 +182,8 @@ def _settled(db: Session, service: Service, row: SessionRow) -> None:
     if row.tail_micro > 0:
         moves.append(ledger.move(ledger.account(Kind.WRITTEN_OFF), use, row.tail_micro, "tail", row.session))
     ledger.apply(moves)
-    step(db, row, State.SETTLED, f"claimed {row.claimed_micro}, returned {row.returned_micro}, tail {row.tail_micro}", service.now_s())
+    outcome = f"claimed {row.claimed_micro} micro, returned {row.returned_micro} micro, tail {row.tail_micro} micro"
+    step(db, row, State.SETTLED, outcome, service.now_s())
     log.info("session settled", session=to_hex(row.session), claimed=row.claimed_micro, returned=row.returned_micro)
 
 
