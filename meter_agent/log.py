@@ -227,6 +227,9 @@ def read_segment(
     path = segment_path(directory, number)
     with path.open("rb") as stream:
         size = os.fstat(stream.fileno()).st_size if limit is None else limit
+        begins = stream.read(len(MAGIC))
+        if begins != MAGIC and len(begins) == len(MAGIC) and begins.strip(b"\x00"):  # zeros: a crash while it began
+            raise LogDamaged(f"{path} does not begin as a log segment; move it aside and restore it from a backup")
         stream.seek(offset)
         while offset < size:
             header = stream.read(_HEADER.size)

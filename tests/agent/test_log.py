@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from meter_agent.errors import LogDamaged, LogFailed
-from meter_agent.log import MAGIC, Position, SegmentLog, segment_path, segments
+from meter_agent.log import MAGIC, Position, SegmentLog, read_segment, segment_path, segments
 
 
 def payloads(log: SegmentLog, start: Position | None = None) -> list[bytes]:
@@ -120,3 +120,10 @@ def test_a_file_that_is_no_segment_is_not_touched(tmp_path: Path) -> None:
         open_log(tmp_path)
     assert segment_path(tmp_path, 7).exists()
     shutil.rmtree(tmp_path)
+
+
+def test_a_reader_beside_the_agent_calls_a_foreign_file_damage(tmp_path: Path) -> None:
+    open_log(tmp_path).close()
+    segment_path(tmp_path, 1).write_bytes(b"another program's file" * 9)
+    with pytest.raises(LogDamaged, match="does not begin"):
+        list(read_segment(tmp_path, 1, len(MAGIC), None, torn_ends=True))
