@@ -123,17 +123,18 @@ def _carry_out(rpc: Rpc, signer: TransactionSigner, steps: list[Step], timeout_s
         used = rpc.nonce(signer.address, final.hash)  # before the receipts: what is mined in between is then found, not taken for dead
         receipts = [rpc.receipt(step.transaction) for step in steps]
         present = [receipt for receipt in receipts if receipt is not None]
+        missing = [step for step, receipt in zip(steps, receipts, strict=True) if receipt is None]
+        if any(used > step.nonce for step in missing):
+            return None
         for step, receipt in zip(steps, receipts, strict=True):
-            if receipt is not None and not receipt.succeeded:
+            # One that failed behind a gap failed because what stands in the gap is not ours: the plan is dead, proven once that is final.
+            if receipt is not None and not receipt.succeeded and not any(gap.nonce < step.nonce for gap in missing):
                 raise DeploymentError(f"creating {step.contract} failed; see transaction 0x{step.transaction.hex()}")
-            if receipt is not None and step.contract not in told:
+            if receipt is not None and receipt.succeeded and step.contract not in told:
                 told.add(step.contract)
                 say(f"{step.contract} at 0x{step.address.hex()} in block {receipt.block.number} ({receipt.gas_used:,} gas)")
         if len(present) == len(steps) and all(receipt.block.number <= final.number for receipt in present):
             return present
-        missing = [step for step, receipt in zip(steps, receipts, strict=True) if receipt is None]
-        if any(used > step.nonce for step in missing):
-            return None
         if missing and time.monotonic() >= next_send:
             next_send = time.monotonic() + RESEND_S
             _send_missing(rpc, missing, say)
