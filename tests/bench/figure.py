@@ -30,7 +30,7 @@ def figure(id: str, value: float, unit: str, reference: float, goal: str, met: b
     return Figure(id, round(value, 4), unit, round(reference, 4), round(value / reference, 4) if reference else 0.0, goal, met, how)
 
 
-def best_rate(work: Callable[[], int], rounds: int = 5) -> float:
+def best_rate(work: Callable[[], int], rounds: int = 40) -> float:
     """Units of work a second: the best of `rounds`, because every disturbance only slows down."""
     best = 0.0
     for _ in range(rounds):
