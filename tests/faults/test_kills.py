@@ -23,7 +23,7 @@ def test_both_are_killed_while_power_flows(house: House) -> None:
     house.check(session)
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 @pytest.mark.parametrize("seed", range(6))
 def test_at_random_moments(house: House, seed: int) -> None:
     """Several kills a session, from its opening to its settlement."""

@@ -13,7 +13,7 @@ from wattproof_demo.processes import DemoFailed
 
 from tests.faults.house import House
 
-pytestmark = [pytest.mark.timeout(400), pytest.mark.slow, pytest.mark.needs_strace]
+pytestmark = [pytest.mark.timeout(400), pytest.mark.soak, pytest.mark.needs_strace]
 
 
 @pytest.fixture(autouse=True)

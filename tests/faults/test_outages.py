@@ -8,7 +8,7 @@ import pytest
 
 from tests.faults.house import House
 
-pytestmark = [pytest.mark.timeout(400), pytest.mark.slow]
+pytestmark = [pytest.mark.timeout(400), pytest.mark.soak]
 
 
 def test_the_chain_stops_during_a_session(house: House) -> None:

@@ -20,7 +20,7 @@ from protocol.evidence import Reason
 from tests.service.bench_agent import BenchAgent
 from tests.service.world import ENVIRONMENT, Session, World, eventually
 
-pytestmark = [pytest.mark.timeout(1500), pytest.mark.slow]
+pytestmark = [pytest.mark.timeout(1500), pytest.mark.soak]
 KILLER = Path(__file__).parent / "killer"
 TABLES = (
     "frames", "session_frames", "transfers", "receipts", "signed_amounts", "epochs", "anchor_links", "intents", "attempts", "chain_events",
