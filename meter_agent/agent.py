@@ -190,6 +190,7 @@ class Agent:
     def _watch(self) -> None:
         """Whether supply must end."""
         self._cut_at_ns = None
+        self._clock.steady(self._metering.in_session)
         if self._conductor.phase is not Phase.SUPPLYING:
             return
         decision = self._guard.decide()

@@ -87,11 +87,11 @@ class Conductor:
         mine = {self._charge_address(): state.charge_index}
         if live is not None and self._superseded(document, live):
             others = state.with_(live=None)
-            grants.check(document, others, self._config, self._meter_key, self._clock.now_s(), mine)
+            grants.check(document, others, self._config, self._meter_key, self._clock.utc_s(), mine)
             self._supply.end(Cause.OPERATOR, "the control key granted another session while supply was off")
             state = self._journal.state
             live = state.live
-        granted = grants.check(document, state, self._config, self._meter_key, self._clock.now_s(), mine)
+        granted = grants.check(document, state, self._config, self._meter_key, self._clock.utc_s(), mine)
         state = state.with_(highest_number=granted.grant.number)
         if live is not None:
             self._journal.save(state.with_(live=live.model_copy(update={"granted": document})))
@@ -136,7 +136,7 @@ class Conductor:
         state = self._journal.state
         if type(document.get("rotation")) is dict and document["rotation"].get("newKey") == "0x" + state.control_key.hex():
             return  # a repeat
-        rotation = rotations.check_control(document, state, self._config, self._clock.now_s())
+        rotation = rotations.check_control(document, state, self._config, self._clock.utc_s())
         self.obey(rotation.new_key, state.enrolled_key)
 
     def obey(self, control_key: bytes, enrolled_key: bytes) -> None:
@@ -150,7 +150,7 @@ class Conductor:
 
     def command(self, document: dict[str, Any]) -> None:
         """A supply command. Raises `Refused` or `Malformed` for one that is ignored."""
-        verdict = commands.judge(document, self._journal.state, self._config, self._clock.now_s(), self._nonce, self.interlock())
+        verdict = commands.judge(document, self._journal.state, self._config, self._clock.utc_s(), self._nonce, self.interlock())
         number = verdict.command.number
         match verdict.do:
             case Do.REPEAT:
@@ -241,14 +241,14 @@ class Conductor:
     def _give_up_waiting(self) -> None:
         """A session that does not (or no longer) supply ends with its grant."""
         session, live = self._metering.session, self._journal.state.live
-        if live is None or session is None or self._clock.now_s() < session.end_s():
+        if live is None or session is None or self._clock.utc_s() < session.end_s():
             return
         never = live.first_sequence is None
         self._supply.end(Cause.NEVER_STARTED if never else Cause.OPERATOR, "the grant or the terms ended while supply was off")
 
     def _vouch(self) -> None:
         """The meter key's word for the next charge key."""
-        self._courier.post("voucher", "vouchers", self._notary.vouch(self._charge_address(), self._clock.now_s()))
+        self._courier.post("voucher", "vouchers", self._notary.vouch(self._charge_address(), self._clock.utc_s()))
 
     def _charge_address(self) -> bytes:
         index = self._journal.state.charge_index

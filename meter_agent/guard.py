@@ -58,7 +58,7 @@ class Guard:
         if lost:
             return Decision(Cause.LOST_COMMUNICATION, None, lost)
         ends = self._terms(session)
-        if ends.cause is not None or session.protected(now_s):
+        if ends.cause is not None or session.protected(self._clock.utc_s()):
             return ends
         money = self._money(session)
         if money.cause is not None or ends.cut_at_ns is None:
@@ -68,7 +68,7 @@ class Guard:
     def _terms(self, session: Session) -> Decision:
         """The terms' latest end, after which nothing can be charged, and the end of the grant."""
         now_ns = self._clock.monotonic_ns()
-        cut_at_ns = session.end_s() * NANO - self._clock.now_ns() + now_ns - 2 * SWITCHING_NS
+        cut_at_ns = session.end_s() * NANO - self._clock.utc_ns() + now_ns - 2 * SWITCHING_NS
         if cut_at_ns > now_ns:
             return Decision(None, cut_at_ns, "")
         if session.end_s() == session.granted.terms.latest_end_s:

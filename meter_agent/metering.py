@@ -249,7 +249,7 @@ class Metering:
         if live is None or live.charge_index is None:
             return None
         signer = self._charge_keys.key(self._config.device, self._config.channel, live.charge_index)
-        return session.charge(frame, signer)
+        return session.charge(frame, signer, self._clock.utc_s())
 
     def _follow(self, reading: MeterReading, cut: Cut) -> None:
         good = cut.tip.good

@@ -47,7 +47,7 @@ class Service:
 
     def authorization(self) -> str:
         """The header that says who calls: a fresh AgentHello signed by the meter key."""
-        hello = AgentHello(self._device, self._clock.now_s(), os.urandom(32))
+        hello = AgentHello(self._device, self._clock.utc_s(), os.urandom(32))
         document = {**to_json(hello), "signature": "0x" + self._signer.sign(digest(self._domain, hello)).hex()}
         return "Wattproof " + base64.urlsafe_b64encode(orjson.dumps(document)).decode()
 

@@ -123,14 +123,14 @@ class Session:
 
     # What is signed
 
-    def charge(self, frame: bytes, signer: Signer) -> dict[str, Any] | None:
+    def charge(self, frame: bytes, signer: Signer, now_s: int) -> dict[str, Any] | None:
         """The charge that goes with a frame, as it is sent; None in payment mode. Cumulative, within every bound of
-        the contract.
+        the contract: also of the time that passed on the chain, where the records' own runs ahead.
         """
         if not self.metered or self.last is None:
             return None
         terms, grant = self.granted.terms, self.granted.grant
-        elapsed_s = max(0, min(self.last.end_s, terms.latest_end_s) - self.granted.opened_at_s)
+        elapsed_s = max(0, min(self.last.end_s, terms.latest_end_s, now_s) - self.granted.opened_at_s)
         energy = min(self.pricer.energy_milliwatt_hours, deliverable_milliwatt_hours(terms.rated_watts, elapsed_s))
         amount = min(self.pricer.total_micro, grant.lock_micro, ceiling_micro(terms, energy, elapsed_s))
         charge = MeteredCharge(self.id, amount, energy, elapsed_s, frame)

@@ -99,7 +99,7 @@ class Supply:
         live = live.model_copy(update={"confirmation": confirmation, "cause": cause})
         if live.first_sequence is None:
             following(live.phase, "abandon")
-            self._journal.save(with_ended(state, _ended(live), self._clock.now_s()))
+            self._journal.save(with_ended(state, _ended(live), self._clock.utc_s()))
             self._metering.session = None
         else:
             if live.phase is not Phase.ENDING:
@@ -196,9 +196,9 @@ class Supply:
     def _stop(self, live: Live) -> None:
         """The closing reading and with it the end of the session, in one step."""
 
-        def stopped(cut: Cut) -> State:
+        def stopped(_: Cut) -> State:
             following(live.phase, "stopped")
-            return with_ended(self._journal.state, _ended(live), cut.record.end_s)
+            return with_ended(self._journal.state, _ended(live), self._clock.utc_s())
 
         try:
             self._metering.record(Reason.STOP, whole=True, state=stopped)

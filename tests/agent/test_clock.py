@@ -71,6 +71,48 @@ def test_after_a_restart_it_is_not_earlier_than_the_last_record() -> None:
     assert s.clock.now_s() == START // NANO + 2_000
 
 
+def test_a_lead_is_worn_off_at_half_speed_shown_until_it_is_gone_and_kept_while_time_is_metered() -> None:
+    s = Sources()
+    s.clock.heard_trusted(START // NANO)
+    s.clock.not_before(START // NANO + 14_400)  # written by a clock four hours ahead, before it was put right
+    assert s.clock.utc_s() == START // NANO
+    for _ in range(100):
+        s.passes(60)
+        s.clock.heard_trusted(s.wall // NANO)
+        assert not s.clock.synchronised
+    assert s.clock.now_s() == START // NANO + 14_400 + 3_000
+    s.clock.steady(True)
+    s.passes(600)
+    assert s.clock.now_s() == START // NANO + 14_400 + 3_600
+    s.clock.steady(False)
+    for _ in range(100):
+        before = s.clock.now_s()
+        s.passes(300)
+        assert s.clock.now_s() >= before + 150
+    assert s.clock.now_ns() == s.clock.utc_ns() == s.wall
+    assert s.clock.synchronised
+
+
+def test_a_boot_with_the_wall_clock_ahead_is_put_right_by_the_service_and_shown() -> None:
+    s = Sources()
+    right = START // NANO - 14_400
+    assert not s.clock.heard_trusted(right)
+    assert s.clock.utc_s() == right  # who calls and what expires goes by this at once …
+    assert s.clock.now_s() == START // NANO  # … and what is written does not run backwards
+    s.passes(10, drift=-14_400)
+    assert s.clock.heard_trusted(right + 10)
+    assert not s.clock.synchronised  # not before the records agree
+    assert s.clock.now_s() == START // NANO + 5
+
+
+def test_a_service_that_disagrees_later_does_not_move_a_clock_that_was_right() -> None:
+    s = Sources()
+    s.clock.heard_trusted(START // NANO)
+    s.passes(100)
+    assert not s.clock.heard_trusted(START // NANO - 14_400)
+    assert s.clock.utc_s() == START // NANO + 100
+
+
 @given(st.lists(st.tuples(st.floats(0, 100), st.floats(-10_000, 10_000)), max_size=30))
 def test_it_never_runs_backwards(steps: list[tuple[float, float]]) -> None:
     s = Sources()
@@ -79,3 +121,6 @@ def test_it_never_runs_backwards(steps: list[tuple[float, float]]) -> None:
         s.passes(seconds, drift)
         assert s.clock.now_ns() >= latest
         latest = s.clock.now_ns()
+        if drift > 9_000:
+            s.clock.heard_trusted(s.wall // NANO + int(drift) - 9_500)
+            assert s.clock.now_ns() >= latest

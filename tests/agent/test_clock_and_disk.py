@@ -15,8 +15,8 @@ from meter_agent.agent import Agent
 from meter_agent.clock import NANO, Clock
 from meter_agent.config import load_config
 from meter_agent.keystore import Keystore, read_passphrase
-from protocol.control import Cause, SupplyState
-from protocol.evidence import Flag
+from protocol.control import Action, Cause, SupplyState
+from protocol.evidence import Flag, Reason
 from tests.agent.point import AgentPoint, until
 
 MakePoint = Callable[..., AgentPoint]
@@ -57,6 +57,36 @@ def test_a_jump_of_the_clock_is_flagged_until_the_service_agrees_and_no_time_is_
         point.desk.wait(lambda: not point.desk.records[-1].flags & Flag.CLOCK_NOT_SYNCHRONISED, "a clock that is right again")
     assert point.desk.charges[-1]["elapsedS"] < 60
     assert point.desk.faults == []
+
+def test_a_boot_hours_ahead_goes_on_with_rising_times_and_serves_all_the_same(make_point: MakePoint) -> None:
+    point = make_point()
+    ahead_s = 4 * 3_600
+    jump_ns = ahead_s * NANO
+    clock = Clock(lambda: time.time_ns() + jump_ns)
+    with running(point, clock):
+        session = point.session(lock_micro=10**9, policy={"recordIntervalS": 1})  # so the service was called with the right time
+        assert point.desk.records[0].end_s > time.time() + ahead_s - 60
+        session.start()
+        point.desk.wait(lambda: len(point.desk.records) >= 5, "records in the session")
+    jump_ns = 0  # put right, and the agent started again
+    with running(point, Clock()):
+        point.desk.wait(lambda: point.desk.streaming, "the stream")
+        until(lambda: len([1 for s, _ in point.desk.ready if s == session.id]) > 1, "a fresh nonce")
+        seen = len(point.desk.confirmations)
+        session.reconnect()
+        point.confirmed(SupplyState.CONNECTED, after=seen)
+        more = len(point.desk.records)
+        point.desk.wait(lambda: len(point.desk.records) >= more + 4, "records after the restart")
+        point.desk.command(Action.DISCONNECT, session.id)
+        point.stopped()
+    metered = [r for r in point.desk.records if r.reason == Reason.PERIODIC and r.start_s > point.desk.records[0].end_s]
+    assert len(metered) >= 5
+    assert len([r for r in metered if r.end_s == r.start_s]) <= 1  # only where the second run found itself in the very second
+    assert all(r.flags & Flag.CLOCK_NOT_SYNCHRONISED for r in point.desk.records)
+    assert point.desk.charges[-1]["elapsedS"] < 120
+    assert point.desk.faults == []
+
+
 @pytest.mark.slow
 def test_a_full_disk_loses_nothing_flags_and_ends_supply_by_policy(make_point: MakePoint) -> None:
     if subprocess.run(["unshare", "-rm", "true"], check=False, capture_output=True).returncode:

@@ -70,7 +70,7 @@ def test_every_charge_is_within_every_bound_of_the_contract_and_none_falls(
         session.add(record(paper, i + 2, now, now + seconds, register + energy, energy))
         now, register = now + seconds, register + energy
         frame = os.urandom(32)
-        document = session.charge(frame, paper.charge)
+        document = session.charge(frame, paper.charge, now)
         assert document is not None
         signature = bytes.fromhex(document.pop("signature")[2:])
         charge = from_json(MeteredCharge, document)
@@ -91,13 +91,23 @@ def test_a_plausible_session_is_charged_exactly_its_bill() -> None:
     records += [record(paper, i + 1, NOW + 60 * (i - 1), NOW + 60 * i, 300 * i, 18_000) for i in range(1, 10)]
     for one in records:
         session.add(one)
-    charge = session.charge(bytes(32), paper.charge)
+    charge = session.charge(bytes(32), paper.charge, NOW + 3_600)
     bill = price(session.granted.tariff, NOW, records)
     assert charge is not None
     assert charge["amountMicro"] == bill.total_micro
     live = Live(session=wanted.id, granted=wanted.grant(send=False, number=1), phase=Phase.SUPPLYING, charge_index=0)
     again = resume(live, MODULUS, records)
-    assert again.charge(bytes(32), paper.charge) == charge
+    assert again.charge(bytes(32), paper.charge, NOW + 3_600) == charge
+
+
+def test_records_dated_ahead_charge_no_more_time_than_passed() -> None:
+    paper = Paper()
+    session, _ = make(paper, opened_at_s=NOW)
+    session.add(record(paper, 1, NOW + 14_400, NOW + 14_400, 0))
+    session.add(record(paper, 2, NOW + 14_400, NOW + 14_460, 300, 18_000))
+    charge = session.charge(bytes(32), paper.charge, NOW + 70)
+    assert charge is not None
+    assert (charge["elapsedS"], charge["energyMilliwattHours"]) == (70, 300)
 
 
 def test_a_record_that_cannot_be_priced_is_remembered() -> None:
@@ -129,7 +139,7 @@ def test_payments_rise_are_signed_by_the_payer_and_stay_within_the_lock() -> Non
     assert session.check_payment(pay(paper, payer, wanted.id, 400)) == 400
     session.paid(400)
     assert session.may_start() == ""
-    assert session.charge(bytes(32), paper.charge) is None
+    assert session.charge(bytes(32), paper.charge, NOW) is None
     for document in (
         pay(paper, payer, wanted.id, 400),
         pay(paper, payer, wanted.id, 399),
