@@ -63,7 +63,7 @@ def backup(
     out: Annotated[Path, typer.Option("--out", help="The file to write; it must not exist.")], config: ConfigOption = Path("service.toml")
 ) -> None:
     """Write a consistent copy of the database while the service runs."""
-    from .backup import backup as run
+    from .upkeep.backup import backup as run
 
     run_command(lambda: run(config, out))
 
@@ -75,8 +75,8 @@ def restore(
     config: ConfigOption = Path("service.toml"),
 ) -> None:
     """Put a backup in place of the database. The service then catches up from chain and agents before it acts."""
-    from .backup import mark as mark_only
-    from .backup import restore as run
+    from .upkeep.backup import mark as mark_only
+    from .upkeep.backup import restore as run
 
     if (source is None) is not mark:
         raise typer.BadParameter("give either --from FILE or --mark")

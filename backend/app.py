@@ -14,7 +14,7 @@ from . import metrics
 from .api import accounts, acting, agents, events, exports, frames, health, openapi, operators, payers, problems, reports
 from .console.app import build_console
 from .context import Service
-from .migrate import migrate, seed_operators
+from .store.migrate import migrate, seed_operators
 
 MAX_BODY_BYTES = 256 << 10
 """Any body but an upload of frames: the largest tariff document is a tenth of it."""

@@ -16,11 +16,11 @@ from chain.errors import DeploymentError
 from protocol.eip712 import Domain, control_domain, hex_bytes, money_domain
 from protocol.hashing import keccak
 
-from .db import Database
 from .errors import Misconfigured
 from .hub import Hub
-from .keys import ServiceKeys, load_keys
 from .settings import Settings
+from .store.db import Database
+from .store.keys import ServiceKeys, load_keys
 
 _ACCESS_LABEL = b"wattproof access token"
 

@@ -19,18 +19,22 @@ from chain.outbox import Sender
 from chain.transactions import TransactionSigner
 from protocol.keys import Signer
 
-from . import epochs, guard, housekeeping, notify, reconcile, restoring, settlement
-from .alarms import AlarmKind, clear_alarm, raise_alarm
-from .chainbooks import ChainBooks
 from .context import Service
 from .errors import LeaseLost, ServiceError
-from .facts import RESTORED, recall
+from .evidence import epochs
 from .hexes import to_hex
-from .leases import LeaseHolder, release_all
 from .metrics import LOOP_ROUNDS
 from .models import HOUSE
-from .notices import Notices
-from .outbox import DatabaseStore, Writing
+from .money import reconcile, settlement
+from .onchain.chainbooks import ChainBooks
+from .onchain.outbox import DatabaseStore, Writing
+from .people import notify
+from .people.alarms import AlarmKind, clear_alarm, raise_alarm
+from .sessions import guard
+from .store.facts import RESTORED, recall
+from .store.leases import LeaseHolder, release_all
+from .supply.notices import Notices
+from .upkeep import housekeeping, restoring
 
 log = structlog.get_logger()
 FAILED_PAUSE_S = 2.0

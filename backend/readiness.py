@@ -10,8 +10,8 @@ from chain.client import ChainClient
 from chain.errors import ChainError
 
 from .context import Service
-from .facts import RESTORED, chain_status, recall
-from .migrate import is_current
+from .store.facts import RESTORED, chain_status, recall
+from .store.migrate import is_current
 
 CODE_EACH_S = 300
 """The code on the chain is compared at the start and then this often: it cannot change, the node behind the URL can."""

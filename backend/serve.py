@@ -10,8 +10,8 @@ import uvicorn
 from . import app as application
 from .context import Service
 from .logs import configure
-from .migrate import migrate, seed_operators
 from .settings import load_settings
+from .store.migrate import migrate, seed_operators
 
 GRACEFUL_S = 5
 """How long open requests may take once the service stops; streams end by themselves (they watch the stop event)."""

@@ -6,7 +6,7 @@ import secrets
 from pathlib import Path
 
 from .hexes import to_hex
-from .keyring import create_key, write_private
+from .store.keyring import create_key, write_private
 
 _SETTINGS = """\
 # Settings of the Wattproof service. Paths are relative to this file; secrets are in files of their own (0600).

@@ -9,10 +9,10 @@ import ipaddress
 from sqlalchemy import delete, func, select
 from sqlalchemy.orm import Session
 
-from ..db import Database, is_postgres
 from ..errors import TooMany
 from ..models import LogInAttempt
 from ..models.base import HOUSE
+from ..store.db import Database, is_postgres
 
 WINDOW_S = 900
 MAX_PAIR = 5

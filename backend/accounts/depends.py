@@ -14,7 +14,7 @@ from fastapi import Depends, Header, Request
 
 from ..context import Service
 from ..errors import Forbidden, Unauthorized
-from ..keyring import read_secret
+from ..store.keyring import read_secret
 from . import log_ins
 from .callers import Caller, by_bearer, by_cookie
 from .log_ins import COOKIE

@@ -14,13 +14,13 @@ from pathlib import Path
 
 from sqlalchemy.orm import Session
 
-from ..db import Database
 from ..errors import BadRequest, Misconfigured, NotFound
 from ..hexes import address_in, to_hex
-from ..migrate import migrate
 from ..models import Operator
 from ..models.base import HOUSE
 from ..settings import load_settings
+from ..store.db import Database
+from ..store.migrate import migrate
 from . import operators, users
 from .acts import note
 from .roles import Role

@@ -1,1 +1,1 @@
-"""HTTP: thin routes over the modules beside this package. Every router is included in `app.build`."""
+"""HTTP: thin routes over the rooms beside this package. Every router is included in `app.build`."""

@@ -9,8 +9,8 @@ from pydantic import Field
 
 from ..accounts.acts import note
 from ..accounts.depends import Actor
-from ..orders import disconnect_point
 from ..reports import alarms, points, supply
+from ..supply.orders import disconnect_point
 from . import shapes
 from .answers import AlarmAnswer, SupplyAnswer
 from .bodies import Body

@@ -13,11 +13,11 @@ from protocol.control import SupplyConfirmation
 from protocol.eip712 import from_json
 from protocol.evidence import ChargeKeyVoucher, HandOver
 
-from .. import stream
+from ..devices.points import add_hand_over, add_voucher, get_device
 from ..errors import BadRequest
 from ..hexes import hash_in, id_in_path, signature_in
-from ..points import add_hand_over, add_voucher, get_device
-from ..sessions import confirm, get_session, ready
+from ..sessions.life import confirm, get_session, ready
+from ..supply import stream
 from .bodies import ReadyBody, SignedHandOver, SignedVoucher
 from .core_answers import ConfirmationAnswer, HandOverAnswer, ReadyAnswer, VoucherAnswer
 from .depends import AgentCaller, Db, TheService, require_agent

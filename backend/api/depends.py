@@ -13,11 +13,11 @@ from sqlalchemy.orm import Session
 from ..accounts.depends import bearer_of, find_caller, get_service
 from ..accounts.roles import Permission
 from ..context import Service
+from ..devices.hello import check_hello
+from ..devices.points import get_device
 from ..errors import NotFound
-from ..hello import check_hello
 from ..hexes import id_in_path
 from ..models import Device, SessionRow
-from ..points import get_device
 
 TheService = Annotated[Service, Depends(get_service)]
 

@@ -17,13 +17,13 @@ from ..context import Service
 from ..errors import Conflict
 from ..hexes import id_in_path
 from ..models import Act
-from ..rating import pricer_of
+from ..money.rating import pricer_of
 from ..reports import alarms, anchors, books, points, sessions
 from ..reports.csv_text import Cell, csv_lines
 from ..reports.cursors import number_in
 from ..reports.pages import MAX_PAGE, Page, all_pages, page_of
 from ..reports.words import iso
-from ..sessions import get_session
+from ..sessions.life import get_session
 from .depends import ReadDb, TheService
 
 router = APIRouter(prefix="/api/v1/exports", tags=["exports"])

@@ -6,7 +6,7 @@ from typing import Any
 
 from fastapi import APIRouter
 
-from ..ingest import MAX_BODY_BYTES, Tally, decode_frames, ingest, parse_upload
+from ..evidence.ingest import MAX_BODY_BYTES, Tally, decode_frames, ingest, parse_upload
 from ..metrics import FRAMES
 from .core_answers import FramesAnswer
 from .depends import Db, RawBody, TheService

@@ -9,11 +9,11 @@ from fastapi.responses import JSONResponse
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from sqlalchemy import func, select
 
-from ..facts import chain_status
 from ..metrics import ALARMS, CHAIN_BLOCK, OUTBOX, REGISTRY, SESSIONS
 from ..models import Alarm, IntentRow, SessionRow
-from ..outbox import OPEN
+from ..onchain.outbox import OPEN
 from ..readiness import checks
+from ..store.facts import chain_status
 from .core_answers import HealthAnswer, ReadinessAnswer
 from .depends import ReadDb, TheService
 

@@ -13,16 +13,16 @@ from protocol.tariff import Tariff
 
 from .. import jsons
 from ..accounts.depends import Actor, Reader
-from ..enrol import enrol
+from ..devices.enrol import enrol
+from ..devices.points import NewPoint, create_point, get_device, get_point, list_points, put_tariff
+from ..devices.policies import parse_policy
 from ..errors import BadRequest, NotFound
 from ..hexes import address_in, hash_in, id_in_path, signature_in, to_hex
 from ..models import HandOverRow
-from ..points import NewPoint, create_point, get_device, get_point, list_points, put_tariff
-from ..policies import parse_policy
-from ..rating import advance
-from ..sessions import end, get_session, list_sessions, live_session
-from ..states import State
-from ..views import point_view, session_view
+from ..money.rating import advance
+from ..sessions.life import end, get_session, list_sessions, live_session
+from ..sessions.states import State
+from ..sessions.views import point_view, session_view
 from .answers import PageAnswer
 from .bodies import NewPointBody, TariffBody
 from .core_answers import HandOverAnswer, PointAnswer, ServiceAnswer, SessionAnswer, TariffPostedAnswer

@@ -9,14 +9,14 @@ from fastapi.responses import JSONResponse
 
 from protocol.money import Payment, RequestClose, TopUp
 
-from .. import bundles
 from ..errors import BadRequest, Conflict
+from ..evidence import bundles
 from ..hexes import address_in, hash_in, id_in_path, signature_in
-from ..quotes import Wish, open_session, pay, quote, stop, top_up
-from ..rating import pricer_of
-from ..sessions import get_session
-from ..states import State
-from ..views import quote_view, session_view
+from ..money.rating import pricer_of
+from ..sessions.life import get_session
+from ..sessions.quotes import Wish, open_session, pay, quote, stop, top_up
+from ..sessions.states import State
+from ..sessions.views import quote_view, session_view
 from .bodies import OpenBody, PaymentBody, QuoteBody, StopBody, TopUpBody
 from .core_answers import BillAnswer, OpenedAnswer, PaymentAnswer, QuoteAnswer, SessionAnswer
 from .depends import BillReader, Db, ReadDb, SessionReader, TheService

@@ -10,7 +10,7 @@ from ..accounts.depends import Auditor, Reader
 from ..hexes import hash_in, id_in_path
 from ..reports import alarms, anchors, books, evidence, overview, points, sessions, supply, transactions
 from ..reports.pages import DEFAULT_PAGE, MAX_PAGE
-from ..sessions import get_session
+from ..sessions.life import get_session
 from . import shapes
 from .answers import (
     AlarmAnswer,

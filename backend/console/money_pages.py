@@ -10,9 +10,9 @@ from fastapi.responses import HTMLResponse, RedirectResponse
 from ..accounts.acts import note
 from ..accounts.depends import Actor, Auditor, Reader
 from ..api.depends import Db, ReadDb, TheService
-from ..facts import chain_status
 from ..reports import alarms, anchors, books, transactions
 from ..reports.pages import DEFAULT_PAGE
+from ..store.facts import chain_status
 from .pages import next_page, page
 from .supply_pages import After
 

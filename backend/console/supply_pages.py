@@ -9,21 +9,21 @@ from fastapi.responses import HTMLResponse, RedirectResponse
 from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy.orm import Session
 
-from .. import bundles
 from ..accounts.callers import Caller
 from ..accounts.depends import Actor, Auditor, Reader
 from ..api.depends import Db, ReadDb, TheService
 from ..context import Service
+from ..devices.policies import stored_policy
+from ..evidence import bundles
 from ..hexes import id_in_path
 from ..models import SessionRow
-from ..orders import disconnect_point
-from ..policies import stored_policy
-from ..rating import pricer_of
+from ..money.rating import pricer_of
 from ..readiness import checks
 from ..reports import bills, overview, points, sessions, supply
 from ..reports.pages import DEFAULT_PAGE
-from ..sessions import get_session
-from ..views import waiting_for
+from ..sessions.life import get_session
+from ..sessions.views import waiting_for
+from ..supply.orders import disconnect_point
 from .pages import next_page, page
 
 router = APIRouter()

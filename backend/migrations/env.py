@@ -1,4 +1,4 @@
-"""Alembic's entry: works on the connection that `backend.migrate` hands over."""
+"""Alembic's entry: works on the connection that `backend.store.migrate` hands over."""
 
 from alembic import context
 

@@ -1,4 +1,4 @@
-"""The books: accounts and immutable transfers, in micro-units. See `backend.ledger`."""
+"""The books: accounts and immutable transfers, in micro-units. See `backend.money.ledger`."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 
 from ..errors import NotFound
 from ..models import AnchorLinkRow, AttemptRow, Epoch, FrameRow, IntentRow
-from ..outbox import OPEN
+from ..onchain.outbox import OPEN
 from .cursors import number_in
 from .pages import Page, page_of
 

@@ -8,10 +8,10 @@ from typing import NamedTuple
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session, aliased
 
-from ..alarms import AlarmKind
 from ..errors import NotFound
-from ..ledger import Kind, trial_balance
 from ..models import Account, Alarm, Transfer
+from ..money.ledger import Kind, trial_balance
+from ..people.alarms import AlarmKind
 from .cursors import number_in, time_and_key_in
 from .pages import Page, page_of
 

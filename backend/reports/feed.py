@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from ..frames import decode
+from ..evidence.frames import decode
 from ..hexes import to_hex
 from ..models import Alarm, ChainEventRow, Command, Confirmation, Epoch, FrameRow, Point, SessionRow, SessionStep
 from . import alarms

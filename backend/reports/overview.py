@@ -8,8 +8,8 @@ from typing import NamedTuple
 from sqlalchemy.orm import Session
 
 from ..context import Service
-from ..facts import chain_status
 from ..models import Alarm
+from ..store.facts import chain_status
 from . import alarms, anchors, books, points, sessions
 from .points import PointLine
 

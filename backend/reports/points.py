@@ -11,11 +11,11 @@ from protocol.control import SupplyState
 from protocol.evidence import Flag
 
 from ..context import Service
+from ..devices.policies import Policy
 from ..errors import NotFound
-from ..frames import decode
+from ..evidence.frames import decode
 from ..models import Confirmation, Device, FrameRow, Point, Reading, SessionRow
-from ..policies import Policy
-from ..states import LIVE
+from ..sessions.states import LIVE
 from .pages import Page, page_of
 
 HEARD_WITHIN_S = 120

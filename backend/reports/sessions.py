@@ -9,10 +9,10 @@ from sqlalchemy.orm import Session
 
 from .. import jsons
 from ..models import ChainEventRow, ClaimRow, IntentRow, SessionRow, SessionStep, SignedRequest
-from ..outbox import OPEN, intents_of
-from ..states import LIVE, State
-from ..supply import terms_of
-from ..views import waiting_for
+from ..onchain.outbox import OPEN, intents_of
+from ..sessions.states import LIVE, State
+from ..sessions.views import waiting_for
+from ..supply.commands import terms_of
 from . import points, supply
 from .anchors import intent_words
 from .cursors import time_and_key_in

@@ -9,7 +9,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from ..models import IntentRow
-from ..outbox import OPEN
+from ..onchain.outbox import OPEN
 from .anchors import intent_words
 from .cursors import number_in
 from .pages import Page, page_of

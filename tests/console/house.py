@@ -17,15 +17,15 @@ from typing import Any, NamedTuple
 import httpx2
 import uvicorn
 
-from backend.alarms import AlarmKind, raise_alarm
 from backend.app import build
-from backend.apply_sessions import apply
 from backend.context import Service
-from backend.epochs import round_ as close_epochs
-from backend.facts import CHAIN, ChainStatus, remember
+from backend.evidence.epochs import round_ as close_epochs
 from backend.models import AnchorLinkRow, ChainEventRow, Epoch
+from backend.onchain.apply_sessions import apply
+from backend.people.alarms import AlarmKind, raise_alarm
 from backend.settings import load_settings
 from backend.setup import initialize
+from backend.store.facts import CHAIN, ChainStatus, remember
 from chain.event_types import SessionOpened
 from protocol.eip712 import digest, money_domain
 from protocol.evidence import Reason

@@ -14,21 +14,21 @@ from typing import Any
 from sqlalchemy import select
 from sqlalchemy.orm import Session as Db
 
-from backend import apply_registry, apply_sessions, chainbooks
 from backend.context import Service
-from backend.db import Database
-from backend.ingest import Tally, decode_frames, ingest, parse_upload
-from backend.keyring import ControlKeys
-from backend.keys import ServiceKeys
-from backend.ledger import assert_balanced
-from backend.migrate import migrate, seed_operators
+from backend.devices.points import NewPoint, add_voucher, create_point, get_device, put_tariff
+from backend.devices.policies import parse_policy
+from backend.evidence.ingest import Tally, decode_frames, ingest, parse_upload
 from backend.models import Alarm, Command, SessionRow
-from backend.points import NewPoint, add_voucher, create_point, get_device, put_tariff
-from backend.policies import parse_policy
-from backend.quotes import Wish, open_session, quote
-from backend.sessions import confirm, get_session, ready
+from backend.money.ledger import assert_balanced
+from backend.onchain import apply_registry, apply_sessions, chainbooks
+from backend.sessions.life import confirm, get_session, ready
+from backend.sessions.quotes import Wish, open_session, quote
 from backend.settings import Settings
-from backend.supply import terms_of
+from backend.store.db import Database
+from backend.store.keyring import ControlKeys
+from backend.store.keys import ServiceKeys
+from backend.store.migrate import migrate, seed_operators
+from backend.supply.commands import terms_of
 from chain import event_types
 from chain.deployment import Deployment
 from chain.events import ChainEvent

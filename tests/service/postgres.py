@@ -9,8 +9,8 @@ import subprocess
 import tempfile
 from pathlib import Path
 
-from backend.db import Database
-from backend.migrate import migrate
+from backend.store.db import Database
+from backend.store.migrate import migrate
 
 
 def find_binaries() -> Path | None:

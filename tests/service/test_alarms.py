@@ -14,9 +14,9 @@ from typing import Any
 
 import pytest
 
-from backend.alarms import AlarmKind, clear_alarm, raise_alarm
-from backend.keyring import write_private
-from backend.notify import round_
+from backend.people.alarms import AlarmKind, clear_alarm, raise_alarm
+from backend.people.notify import round_
+from backend.store.keyring import write_private
 from tests.service.inside import Inside
 
 

@@ -9,10 +9,11 @@ from pathlib import Path
 import pytest
 import typer
 
-from backend import backup, migrate
-from backend.db import Database
 from backend.errors import Misconfigured
+from backend.store import migrate
+from backend.store.db import Database
 from backend.terminal import run
+from backend.upkeep import backup
 
 
 def database(path: Path, revision: str | None = None) -> Path:

@@ -12,7 +12,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from backend.app import build
-from backend.keyring import write_private
+from backend.store.keyring import write_private
 from tests.service.bench_agent import DIGITS, PLACEMENT, POLICY, RATED_WATTS, SERIAL, STEP, TARIFF, Meter
 from tests.service.inside import Inside
 

@@ -8,12 +8,12 @@ from typing import Any
 
 from sqlalchemy import select, update
 
-from backend import settlement
-from backend.facts import CHAIN, ChainStatus, remember
 from backend.models import ClaimRow, IntentRow, OcmfText
-from backend.quotes import pay
-from backend.sessions import get_session
-from backend.signed_amounts import take_ocmf
+from backend.money import settlement
+from backend.money.signed_amounts import take_ocmf
+from backend.sessions.life import get_session
+from backend.sessions.quotes import pay
+from backend.store.facts import CHAIN, ChainStatus, remember
 from chain import event_types
 from protocol import ocmf
 from protocol.control import Cause, KeyRole, SupplyState

@@ -7,13 +7,13 @@ import os
 import pytest
 from sqlalchemy import select
 
+from backend.devices.points import add_voucher, get_device
 from backend.errors import Unavailable
 from backend.models import AttemptRow, Command, IntentRow, SignedAmount
-from backend.points import add_voucher, get_device
-from backend.quotes import Wish, quote
-from backend.sessions import end, get_session
-from backend.settlement import _batch, _opening_failed, _settle, last_claimable
-from backend.supply import retry
+from backend.money.settlement import _batch, _opening_failed, _settle, last_claimable
+from backend.sessions.life import end, get_session
+from backend.sessions.quotes import Wish, quote
+from backend.supply.commands import retry
 from chain import event_types
 from protocol.control import Action, Cause, SupplyState
 from protocol.keys import Signer

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from backend import reconcile
+from backend.money import reconcile
 from protocol.bundle import decode_bundle
 from protocol.control import Cause, SupplyState
 from protocol.evidence import Reason

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from backend.errors import LedgerError
-from backend.ledger import Kind, Ledger, assert_balanced, transfer_id, trial_balance
+from backend.money.ledger import Kind, Ledger, assert_balanced, transfer_id, trial_balance
 from tests.service.inside import Inside
 
 SESSION = st.sampled_from([bytes([n]) * 32 for n in range(3)])

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from backend.errors import LeaseLost
-from backend.leases import LEASE_S, LeaseHolder
-from backend.outbox import DatabaseStore, intend
+from backend.onchain.outbox import DatabaseStore, intend
+from backend.store.leases import LEASE_S, LeaseHolder
 from chain.calls import Call
 from chain.errors import Reverted
 from chain.oneshot import MemoryStore

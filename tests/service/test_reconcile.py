@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from sqlalchemy import update
 
-from backend import reconcile
 from backend.models import Account, SessionRow
+from backend.money import reconcile
 from protocol.control import Cause, SupplyState
 from protocol.evidence import Reason
 from tests.service.bench_agent import Meter

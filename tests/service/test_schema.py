@@ -5,9 +5,9 @@ from pathlib import Path
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 
-from backend.db import Database
-from backend.migrate import is_current, migrate
 from backend.models import Base
+from backend.store.db import Database
+from backend.store.migrate import is_current, migrate
 
 
 def test_migrations_make_exactly_the_models_schema(tmp_path: Path) -> None:

@@ -10,14 +10,14 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 
-from backend import guard
 from backend.errors import BadRequest, Conflict, IllegalTransition, TooMany, Unavailable
-from backend.facts import CHAIN, remember
-from backend.ledger import Kind, Ledger
 from backend.models import AgentMessage, IntentRow
-from backend.quotes import MAX_OPEN_QUOTES, Wish, open_session, pay, quote, stop, top_up
-from backend.sessions import get_session, ready
-from backend.states import LIVE, STEPS, State, step
+from backend.money.ledger import Kind, Ledger
+from backend.sessions import guard
+from backend.sessions.life import get_session, ready
+from backend.sessions.quotes import MAX_OPEN_QUOTES, Wish, open_session, pay, quote, stop, top_up
+from backend.sessions.states import LIVE, STEPS, State, step
+from backend.store.facts import CHAIN, remember
 from chain import event_types
 from protocol.control import Action, Cause, SupplyState
 from protocol.eip712 import digest
@@ -214,7 +214,7 @@ def test_never_started_returns_everything(inside: Inside) -> None:
 def test_a_disconnection_is_retried_under_new_numbers_until_it_is_measured(inside: Inside) -> None:
     session = running(inside)
     with inside.service.db.writing() as db:
-        from backend.sessions import end
+        from backend.sessions.life import end
 
         end(db, inside.service, get_session(db, session.session, lock=True), Cause.OPERATOR, "a test")
     for attempt in range(2, 5):

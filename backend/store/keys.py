@@ -1,0 +1,30 @@
+"""The keys a running service holds, one role each. See `keyring` for the files."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from protocol.keys import Signer
+
+from ..settings import Settings
+from .keyring import ControlKeys, load_key, read_secret
+
+
+class ServiceKeys(NamedTuple):
+    """`service` signs receipts, `control` grants and commands, `sender` transactions, `payee` closes and payouts."""
+
+    service: Signer
+    control: ControlKeys
+    sender: Signer
+    payee: Signer
+
+
+def load_keys(settings: Settings) -> ServiceKeys:
+    """All keys the settings name. Raises `Misconfigured`."""
+    files = settings.keys
+    passphrase = read_secret(settings.path(files.passphrase_file), "keys.passphrase_file")
+    service = load_key(settings.path(files.service_file), passphrase, "keys.service_file")
+    control = ControlKeys(load_key(settings.path(files.control_file), passphrase, "keys.control_file"))
+    sender = load_key(settings.path(files.sender_file), passphrase, "keys.sender_file")
+    payee = sender if files.payee_file is None else load_key(settings.path(files.payee_file), passphrase, "keys.payee_file")
+    return ServiceKeys(service, control, sender, payee)
