@@ -156,9 +156,9 @@ class World:
         assert got[: len(wanted)] == wanted, f"{error} carried {got}, not {wanted}"
 
     def all_errors(self) -> list[dict[str, Any]]:
-        """Every custom error of the four contracts and the tricky token, as functions, which web3 can decode."""
-        names = [("DeviceRegistry", ARTIFACTS), ("AnchorLog", ARTIFACTS), ("EnergyEscrow", ARTIFACTS)]
-        names += [("SettlementToken", ARTIFACTS), ("TrickyToken", DOUBLES), ("SmartAccount", DOUBLES)]
+        """Every custom error of our contracts and the tricky token, as functions, which web3 can decode."""
+        names = [(path.stem, ARTIFACTS) for path in sorted(ARTIFACTS.glob("*.json")) if path.stem != "manifest"]
+        names += [("TrickyToken", DOUBLES), ("SmartAccount", DOUBLES)]
         found: dict[str, dict[str, Any]] = {}
         for name, folder in names:
             for item in load_artifact(name, folder)["abi"]:
