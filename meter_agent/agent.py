@@ -165,11 +165,13 @@ class Agent:
         try:
             if seen.look is None:
                 logger.warning("line", reason=seen.error)
-            elif seen.generation == self._metering.point.generation:
+            newest = seen.generation == self._metering.point.generation  # the loop has not used the lines itself meanwhile
+            if newest and seen.look is None:
+                self._metering.point.missed(seen.auxiliary_open)
+            elif newest and seen.look is not None:
                 self._metering.took(seen.look, self._reason)
                 self._recorded = self._recorded or seen.look.reading is not None
-            if self._recorded:
-                self._conductor.settle()
+            self._conductor.settle()
             done = seen.look is not None
         except LineError as error:
             logger.warning("line", reason=str(error))

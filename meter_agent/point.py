@@ -70,14 +70,18 @@ class Point:
         """One look: the billing registers (or the `whole` readout) for a record, else a sample with the import
         register.
         """
-        try:
-            auxiliary = self._relay.auxiliary_open()
-        except LineError:
-            auxiliary = None
+        auxiliary = self.contact()
         if not record:
             return Look(auxiliary, self._meter.sample(with_register=True), None)
         reading = self._read(whole)
         return Look(auxiliary, _as_sample(reading), reading)
+
+    def contact(self) -> bool | None:
+        """Whether the auxiliary contact says open; None where the relay does not answer."""
+        try:
+            return self._relay.auxiliary_open()
+        except LineError:
+            return None
 
     def _read(self, whole: bool) -> MeterReading:
         if not whole and self._programming:
@@ -96,6 +100,14 @@ class Point:
         # Without the auxiliary contact only power can tell; no power is then no proof of "off" (nor of "on").
         open_ = look.auxiliary_open if look.auxiliary_open is not None else not self.on
         self._saw(supply_is_on(open_, look.sample, self._starting_power))
+
+    def missed(self, auxiliary_open: bool | None) -> None:
+        """The meter did not answer. A contact that says closed is supply all the same; one that says open proves nothing
+        alone.
+        """
+        if auxiliary_open is False:
+            self.auxiliary_open = False
+            self._saw(True)
 
     def read(self, *, whole: bool) -> MeterReading:
         """A reading now."""
@@ -141,11 +153,14 @@ def _as_sample(reading: MeterReading) -> MeterSample:
 
 
 class Seen(NamedTuple):
-    """The document of a `looked` message. `look` is None where the line failed, and `error` says why."""
+    """The document of a `looked` message. `look` is None where the meter failed, and `error` says why; `auxiliary_open` is
+    what the relay said after that.
+    """
 
     generation: int
     look: Look | None
-    error: str
+    error: str = ""
+    auxiliary_open: bool | None = None
 
 
 class Looker(Worker):
@@ -166,7 +181,7 @@ class Looker(Worker):
         while True:
             generation, record, whole = self._asked.get()
             try:
-                seen = Seen(generation, self._point.look(record=record, whole=whole), "")
+                seen = Seen(generation, self._point.look(record=record, whole=whole))
             except LineError as error:
-                seen = Seen(generation, None, str(error))
+                seen = Seen(generation, None, str(error), self._point.contact())
             self.inbox.put(Message("looked", seen))

@@ -94,6 +94,20 @@ def test_supply_without_a_session_is_disconnected(make_point: MakePoint) -> None
     assert not point.tell("state")["contact_closed"]
 
 
+def test_supply_without_a_session_is_disconnected_by_the_contact_alone_while_the_meter_is_silent(make_point: MakePoint) -> None:
+    point = make_point(rig=("--closed",))
+    point.tell("meter", mode="silent")
+    point.start()
+    until(lambda: not point.tell("state")["contact_closed"], "the contact", 40)
+    failed = point.confirmed(SupplyState.FAILED)  # open, but nobody could measure it
+    assert (failed.session, failed.cause) == (bytes(32), Cause.FAULT)
+    assert point.desk.records == []
+    point.tell("meter", mode="normal")
+    point.confirmed(SupplyState.DISCONNECTED, 30)
+    point.session(lock_micro=PLENTY).start()
+    assert point.desk.faults == []
+
+
 def test_a_door_and_a_lock_out_refuse_reconnect_until_they_are_gone(make_point: MakePoint) -> None:
     point = make_point(rig=("--fault", "open_cover"))
     point.start()
