@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from wattproof_rig.control import COMMANDS, ControlSocket, obey
+from wattproof_rig.control import COMMANDS, MAX_ERROR_PPM, ControlSocket, obey
 from wattproof_rig.point import Point
 from wattproof_rig.profiles import SHIPPED, Profile, ProfileError, load_profile
 from wattproof_rig.store import StoreError, write_whole
@@ -46,7 +46,7 @@ counts exactly; the register is kept in DIR and goes on after a restart.
 [b]Faults[/b] (--fault at the start, tell at any time)
 
   """
-    + ", ".join(name for name in COMMANDS if name not in ("state", "mark", "load", "clear"))
+    + ", ".join(name for name in COMMANDS if name not in ("state", "mark", "load", "own_meter", "clear"))
     + """
 """
 )
@@ -61,6 +61,7 @@ def _fault_command(text: str) -> dict[str, Any]:
         "roll_over": "remaining_milliwatt_hours",
         "glitch_zero": "readings",
         "jump": "milliwatt_hours",
+        "scale": "ppm",
     }.get(name, "on")
     if not separator:
         return {"do": name}
@@ -81,6 +82,10 @@ def run(
     initial_baud: Annotated[int, typer.Option(help="Opening speed: 300 by the standard, 9600 on many RS-485 meters.")] = 300,
     programming: Annotated[bool, typer.Option(help="Whether the meter has a programming mode.")] = True,
     closed: Annotated[bool, typer.Option("--closed", help="Start with the contact closed.")] = False,
+    own_meter: Annotated[
+        int | None,
+        typer.Option(metavar="PPM", min=-MAX_ERROR_PPM, max=MAX_ERROR_PPM, help="A buyer's meter on DIR/own-meter, with this error."),
+    ] = None,
     fault: Annotated[list[str] | None, typer.Option(metavar="NAME[=VALUE]", help="A fault to start with; repeatable.")] = None,
 ) -> None:
     """See HELP."""
@@ -90,7 +95,14 @@ def run(
         load = load_profile(profile, start)
     except ProfileError as error:
         _fail(str(error))
-    options = {"step_milliwatt_hours": step, "digits": digits, "closed": closed, "initial_baud": initial_baud, "programming": programming}
+    options = {
+        "step_milliwatt_hours": step,
+        "digits": digits,
+        "closed": closed,
+        "initial_baud": initial_baud,
+        "programming": programming,
+        "own_meter_ppm": own_meter,
+    }
     try:
         asyncio.run(serve(state.absolute(), load, points, options, [_fault_command(text) for text in fault or []]))
     except (StoreError, OSError) as error:

@@ -13,14 +13,16 @@ from pathlib import Path
 from typing import Any
 
 from wattproof_rig.meter_unit import MeterUnit
-from wattproof_rig.point import METER_MODES, Point
+from wattproof_rig.point import Point
 from wattproof_rig.profiles import MAX_MILLIWATTS, Profile, ProfileError, load_profile
+from wattproof_rig.station import METER_MODES
 
 # The longest sensible command is a few hundred bytes; a longer line is not a command.
 MAX_LINE = 16_384
 # Linux allows 107 bytes for the path of a unix socket; a deeper state directory gets its socket elsewhere.
 MAX_SOCKET_PATH = 100
 MAX_REGISTER_MILLIWATT_HOURS = 10**15
+MAX_ERROR_PPM = 1_000_000  # counts double, or nothing at all
 
 
 class CommandError(ValueError):
@@ -74,31 +76,28 @@ def _swap_meter(point: Point, arguments: dict[str, Any]) -> None:
         raise CommandError(f"'serial' must be 1 to 16 letters and digits, not {serial!r}")
     shown_import = _number(arguments, "import_milliwatt_hours", 0, MAX_REGISTER_MILLIWATT_HOURS)
     shown_export = _number(arguments, "export_milliwatt_hours", 0, MAX_REGISTER_MILLIWATT_HOURS)
-    point.unit = MeterUnit(
-        serial,
-        old.step_milliwatt_hours,
-        old.digits,
-        shown_import - circuit.import_milliwatt_hours,
-        shown_export - circuit.export_milliwatt_hours,
+    point.meter.replace(
+        MeterUnit(
+            serial,
+            old.step_milliwatt_hours,
+            old.digits,
+            shown_import - circuit.import_milliwatt_hours,
+            shown_export - circuit.export_milliwatt_hours,
+        )
     )
-    point.meter_line.stop_sending()
-    point.wire.hang_up()
-    point.meter_line.baud = point.wire.initial_baud
 
 
 def _roll_over(point: Point, arguments: dict[str, Any]) -> None:
     unit = point.unit
     remaining = _number(arguments, "remaining_milliwatt_hours", unit.step_milliwatt_hours, unit.modulus_milliwatt_hours)
-    unit.import_offset = unit.modulus_milliwatt_hours - remaining - point.circuit.import_milliwatt_hours
+    unit.import_offset = unit.modulus_milliwatt_hours - remaining - unit.counted(point.circuit.import_milliwatt_hours)
 
 
 def _meter(point: Point, arguments: dict[str, Any]) -> None:
     mode = arguments.get("mode")
     if mode not in METER_MODES:
         raise CommandError(f"'mode' must be one of {', '.join(METER_MODES)}, not {mode!r}")
-    point.meter_mode = mode
-    point.meter_line.stop_sending()
-    point.meter_line.baud = point.wire.baud
+    point.meter.behave(mode)
 
 
 def _glitch_zero(point: Point, arguments: dict[str, Any]) -> None:
@@ -109,6 +108,16 @@ def _jump(point: Point, arguments: dict[str, Any]) -> None:
     point.unit.import_offset += _number(
         arguments, "milliwatt_hours", 1_000_000, MAX_REGISTER_MILLIWATT_HOURS, -MAX_REGISTER_MILLIWATT_HOURS
     )
+
+
+def _scale(point: Point, arguments: dict[str, Any]) -> None:
+    point.unit.set_error(_number(arguments, "ppm", 50_000, MAX_ERROR_PPM, -MAX_ERROR_PPM), point.circuit)
+
+
+def _own_meter(point: Point, arguments: dict[str, Any]) -> None:
+    if point.own is None:
+        raise CommandError("this point has no meter of the buyer's: start the rig with --own-meter 0")
+    point.own.unit.set_error(_number(arguments, "ppm", 0, MAX_ERROR_PPM, -MAX_ERROR_PPM), point.circuit)
 
 
 def _load(point: Point, arguments: dict[str, Any]) -> None:
@@ -130,6 +139,7 @@ def _clear(point: Point, _: dict[str, Any]) -> None:
     circuit.welded = circuit.jammed = circuit.lying = point.unit.cover_open = False
     circuit.leak_milliwatts = point.unit.zero_readings = 0
     _meter(point, {"mode": "normal"})
+    _scale(point, {"ppm": 0})
     point.set_power(True)
     circuit.reconsider()
 
@@ -148,6 +158,8 @@ COMMANDS: dict[str, tuple[Command, frozenset[str]]] = {
     "meter": (_meter, frozenset({"mode"})),
     "glitch_zero": (_glitch_zero, frozenset({"readings"})),
     "jump": (_jump, frozenset({"milliwatt_hours"})),
+    "scale": (_scale, frozenset({"ppm"})),
+    "own_meter": (_own_meter, frozenset({"ppm"})),
     "load": (_load, frozenset({"profile", "milliwatts"})),
     "clear": (_clear, frozenset()),
     "mark": (lambda point, _: point.mark(), frozenset()),

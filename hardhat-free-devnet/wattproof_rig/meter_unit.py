@@ -1,16 +1,19 @@
 """What a meter shows: serial, registers cut to their step and width, instantaneous values, status.
 
 The unit knows the circuit's truth and shows what a meter of its resolution would. Its registers are offsets to the true
-energy, so a swap, a rollover or a jump moves an offset and never the truth.
+energy, so a swap, a rollover or a jump moves an offset and never the truth. Its error in parts per million makes it count too much (or,
+negative, too little) from the moment it is set; voltage is shown as it is.
 """
 
 from dataclasses import dataclass, field
+from typing import Any
 
 from wattproof_rig.circuit import Circuit
 
 # A meter computes U, I and P over whole cycles and refreshes them together: 10 cycles of 50 Hz.
 REFRESH_NS = 200_000_000
 
+PPM = 1_000_000
 STATUS_COVER_OPEN = 1 << 0
 STATUS_POWER_FAILED = 1 << 1
 
@@ -34,6 +37,7 @@ class MeterUnit:
     import_offset: int = 0  # milliwatt-hours to add to the true import
     export_offset: int = 0
     power_failures: int = 0
+    error_ppm: int = 0  # of energy, power and current
     power_failed: bool = False
     cover_open: bool = False
     zero_readings: int = 0  # so many readings to come show registers of zero (a glitch)
@@ -41,7 +45,31 @@ class MeterUnit:
 
     def refresh(self, circuit: Circuit) -> None:
         """Take the instantaneous values of this moment."""
-        self.instant = Instant(circuit.power_milliwatts, circuit.voltage_millivolts, circuit.current_milliamps)
+        power, current = self.counted(circuit.power_milliwatts), self.counted(circuit.current_milliamps)
+        self.instant = Instant(power, circuit.voltage_millivolts, current)
+
+    def counted(self, true: int) -> int:
+        """What this meter makes of a true quantity."""
+        return true * (PPM + self.error_ppm) // PPM
+
+    def set_error(self, ppm: int, circuit: Circuit) -> None:
+        """Count that much too much from now on; the registers do not leap."""
+        shown = circuit.import_milliwatt_hours, circuit.export_milliwatt_hours
+        before = [self.counted(energy) for energy in shown]
+        self.error_ppm = ppm
+        self.import_offset += before[0] - self.counted(shown[0])
+        self.export_offset += before[1] - self.counted(shown[1])
+
+    def truth(self, circuit: Circuit) -> dict[str, Any]:
+        """What it would show now, for tests."""
+        return {
+            "serial": self.serial,
+            "import_milliwatt_hours": self.register(circuit.import_milliwatt_hours, self.import_offset),
+            "export_milliwatt_hours": self.register(circuit.export_milliwatt_hours, self.export_offset),
+            "step_milliwatt_hours": self.step_milliwatt_hours,
+            "digits": self.digits,
+            "error_ppm": self.error_ppm,
+        }
 
     @property
     def modulus_milliwatt_hours(self) -> int:
@@ -51,7 +79,7 @@ class MeterUnit:
 
     def register(self, true_milliwatt_hours: int, offset: int) -> int:
         """What the register stands at: whole steps, modulo its width."""
-        energy = true_milliwatt_hours + offset
+        energy = self.counted(true_milliwatt_hours) + offset
         return energy // self.step_milliwatt_hours * self.step_milliwatt_hours % self.modulus_milliwatt_hours
 
     def data_sets(self, circuit: Circuit) -> dict[str, str]:

@@ -7,25 +7,21 @@ with the clock.
 import asyncio
 import json
 import os
-import random
 import time
 from pathlib import Path
 from typing import Any
 
-from wattproof_rig import meter_wire, relay_wire
+from wattproof_rig import relay_wire
 from wattproof_rig.circuit import MW_NS_PER_MWH, Circuit
 from wattproof_rig.line import PtyLine
 from wattproof_rig.meter_unit import REFRESH_NS, MeterUnit
 from wattproof_rig.profiles import Profile
+from wattproof_rig.station import Station
 from wattproof_rig.store import Store, write_whole
 
 TICK_S = 1.0  # how often the registers are saved when nobody asks for them
-# A meter left alone in programming mode goes back to waiting for a sign-on (IEC 62056-21: 60 to 120 s).
-INACTIVITY_S = 60.0
-METER_MODES = ("normal", "silent", "babbling", "slow", "truncating", "wrong_bcc", "wrong_parity")
-SLOW_CHARACTERS_PER_S = 1.5  # within the standard's 1.5 s between characters, and yet no deadline waits for that
-BABBLE_S = 20  # how long a babbling meter goes on after it was spoken to
 FIRST_SERIAL = 10_000_001
+OWN_SERIAL = 20_000_001  # of the buyer's meter
 
 
 class Point:
@@ -42,6 +38,7 @@ class Point:
         closed: bool = False,
         initial_baud: int = 300,
         programming: bool = True,
+        own_meter_ppm: int | None = None,
     ):
         self.directory = directory
         self.store = Store(directory)
@@ -54,27 +51,40 @@ class Point:
             import_mw_ns=saved.get("import_mw_ns", 0),
             export_mw_ns=saved.get("export_mw_ns", 0),
         )
-        self.unit = MeterUnit(
+        unit = MeterUnit(
             serial=saved.get("serial", str(FIRST_SERIAL + 1000 * (number - 1))),
             step_milliwatt_hours=step_milliwatt_hours,
             digits=digits,
             import_offset=saved.get("import_offset", 0),
             export_offset=saved.get("export_offset", 0),
             power_failures=saved.get("power_failures", 0),
+            error_ppm=saved.get("error_ppm", 0),
         )
-        self.meter_mode = "normal"
         self.coil_written_ns: int | None = None
         self._mark_mw_ns = self.circuit.import_mw_ns
-        self._noise = random.Random(number)  # noqa: S311 - noise, not a secret; seeded so that a run repeats
-        self._heard_ns = 0
-        self.wire = meter_wire.MeterWire(self._shown, lambda: self.unit.serial, initial_baud=initial_baud, programming=programming)
         self.relay = relay_wire.RelayWire(self._drive, lambda: self.circuit.coil, lambda: self.circuit.auxiliary_closed)
-        self.meter_line = PtyLine(directory / "meter", initial_baud, self._meter_heard)
+        line = {"initial_baud": initial_baud, "programming": programming}
+        self.meter = Station(directory / "meter", unit, self._shown, seed=number, **line)
+        self.own: Station | None = None
+        if own_meter_ppm is not None:
+            own = MeterUnit(str(OWN_SERIAL + 1000 * (number - 1)), step_milliwatt_hours, digits, error_ppm=own_meter_ppm)
+            own.import_offset = saved.get("own_import_offset", 0)
+            self.own = Station(directory / "own-meter", own, self._shown, seed=-number, **line)
         self.relay_line = PtyLine(directory / "relay", relay_wire.BAUD, self._relay_heard)
         self._ticking = asyncio.get_running_loop().create_task(self._tick())
         self.advance()
 
     # time and truth
+
+    @property
+    def stations(self) -> tuple[Station, ...]:
+        """The seller's meter, and the buyer's where there is one."""
+        return (self.meter,) if self.own is None else (self.meter, self.own)
+
+    @property
+    def unit(self) -> MeterUnit:
+        """The seller's meter."""
+        return self.meter.unit
 
     def advance(self) -> int:
         """Bring the circuit to the present, refreshing the meter's instantaneous values on the way; returns the time."""
@@ -82,7 +92,8 @@ class Point:
         refresh = now - now % REFRESH_NS
         if refresh > self.circuit.now_ns:
             self.circuit.advance(refresh)
-            self.unit.refresh(self.circuit)
+            for station in self.stations:
+                station.unit.refresh(self.circuit)
         self.circuit.advance(now)
         return now
 
@@ -97,7 +108,9 @@ class Point:
                 "import_offset": unit.import_offset,
                 "export_offset": unit.export_offset,
                 "power_failures": unit.power_failures,
+                "error_ppm": unit.error_ppm,
             }
+            | ({} if self.own is None else {"own_import_offset": self.own.unit.import_offset})
         )
 
     async def _tick(self) -> None:
@@ -128,13 +141,8 @@ class Point:
             "import_milliwatt_hours": c.import_milliwatt_hours,
             "export_milliwatt_hours": c.export_milliwatt_hours,
             "since_mark_milliwatt_hours": (c.import_mw_ns - self._mark_mw_ns) // MW_NS_PER_MWH,
-            "meter": {
-                "serial": u.serial,
-                "import_milliwatt_hours": u.register(c.import_milliwatt_hours, u.import_offset),
-                "export_milliwatt_hours": u.register(c.export_milliwatt_hours, u.export_offset),
-                "step_milliwatt_hours": u.step_milliwatt_hours,
-                "digits": u.digits,
-            },
+            "meter": u.truth(c),
+            "own_meter": None if self.own is None else self.own.unit.truth(c),
             "profile": c.profile.name,
             "note": c.profile.note,
             "slot": c.profile.slot_at(c.load_ns),
@@ -151,8 +159,9 @@ class Point:
             "leak": c.leak_milliwatts,
             "open_cover": self.unit.cover_open,
             "lose_power": not c.supply_present,
-            f"meter={self.meter_mode}": self.meter_mode != "normal",
+            f"meter={self.meter.mode}": self.meter.mode != "normal",
             "glitch_zero": self.unit.zero_readings,
+            "scale": self.unit.error_ppm,
         }
         return [name for name, on in named.items() if on]
 
@@ -162,46 +171,16 @@ class Point:
         self.coil_written_ns = self.advance()
         self.circuit.drive(on)
 
-    def _shown(self) -> dict[str, str]:
+    def _shown(self, unit: MeterUnit) -> dict[str, str]:
         self.advance()
         self.save()
-        return self.unit.data_sets(self.circuit)
+        return unit.data_sets(self.circuit)
 
     def _relay_heard(self, data: bytes) -> None:
         self.advance()
         answer = self.relay.receive(data)
         if answer:
             self.relay_line.send(answer, after_s=relay_wire.REACTION_S)
-
-    def _meter_heard(self, data: bytes) -> None:
-        now = self.advance()
-        if now - self._heard_ns > INACTIVITY_S * 10**9:
-            self.wire.hang_up()
-        self._heard_ns = now
-        reply, line = self.wire.receive(data), self.meter_line
-        if reply is None or self.meter_mode == "silent":
-            if not line.sending:
-                line.baud = self.wire.baud
-            return
-        line.baud = reply.baud_before
-
-        def sent() -> None:
-            line.baud = reply.baud_after
-
-        spoiled = self._spoil(reply.data, reply.baud_before)
-        line.send(spoiled, after_s=reply.after_s, byte_s=1 / SLOW_CHARACTERS_PER_S if self.meter_mode == "slow" else 0.0, then=sent)
-
-    def _spoil(self, data: bytes, baud: int) -> bytes:
-        """The answer with parity, after the meter's fault has had its way with it."""
-        block = data[:1] in (meter_wire.SOH, meter_wire.STX)
-        if self.meter_mode == "babbling":
-            return meter_wire.with_parity(bytes(self._noise.randrange(32, 127) for _ in range(BABBLE_S * baud // 10)))
-        if self.meter_mode == "truncating" and block:
-            return meter_wire.with_parity(data[: len(data) // 2])
-        if self.meter_mode == "wrong_bcc" and block:
-            data = data[:-1] + bytes([data[-1] ^ 0x01])
-        sent = meter_wire.with_parity(data)
-        return bytes(byte ^ 0x80 for byte in sent) if self.meter_mode == "wrong_parity" else sent
 
     # life
 
@@ -211,16 +190,12 @@ class Point:
         if present == self.circuit.supply_present:
             return
         self.circuit.supply_present = present
-        for line in (self.meter_line, self.relay_line):
-            line.stop_sending()
-            line.powered = present
-        self.wire.hang_up()
+        for station in self.stations:
+            station.set_power(present)
+        self.relay_line.stop_sending()
+        self.relay_line.powered = present
         self.relay.hang_up()
-        self.meter_line.baud = self.wire.initial_baud
-        if present:
-            self.unit.power_failed = True
-            self.unit.power_failures += 1
-        else:
+        if not present:
             self.circuit.coil = False  # a relay wakes up with its output off
         self.circuit.reconsider()
 
@@ -230,12 +205,13 @@ class Point:
             self.directory / "rig.json",
             json.dumps(
                 {
-                    "meter": self.meter_line.path,
+                    "meter": self.meter.line.path,
                     "relay": self.relay_line.path,
                     "control": control,
                     "serial": self.unit.serial,
                     "pid": os.getpid(),
-                },
+                }
+                | ({} if self.own is None else {"own-meter": self.own.line.path}),
                 indent=1,
             )
             + "\n",
@@ -245,7 +221,8 @@ class Point:
         """Take the lines away and keep the registers."""
         self._ticking.cancel()
         (self.directory / "rig.json").unlink(missing_ok=True)
-        self.meter_line.close()
+        for station in self.stations:
+            station.line.close()
         self.relay_line.close()
         self.advance()
         self.save()

@@ -6,11 +6,13 @@ import signal
 import stat
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 from wattproof_rig.tell import TellError, tell
 
+from meter_agent.line import open_meter
 from tests.rig.process import ROOT, running, start
 
 
@@ -120,3 +122,51 @@ def test_tell_from_the_shell(rig_state: Path) -> None:
     assert json.loads(done.stdout)["faults"] == ["leak"]
     assert tell(rig_state, "clear")["faults"] == []
     assert _run(str(rig_state / "none"), "state", module="wattproof_rig.tell").returncode == 1
+
+
+def test_the_sellers_meter_counts_too_much_from_when_it_is_told_and_the_buyers_own_has_its_own_error(tmp_path: Path) -> None:
+    with running(tmp_path / "rig", "--profile", "idle", "--closed", "--step", "1", "--own-meter", "-20000") as rig:
+        rig.tell("load", milliwatts=3_600_000)
+        before = rig.tell("scale", ppm=100_000)
+        assert before["faults"] == ["scale"]
+        time.sleep(1.5)
+        after = rig.tell("state")
+        true, seller, own = (
+            after["import_milliwatt_hours"] - before["import_milliwatt_hours"],
+            *(after[m]["import_milliwatt_hours"] - before[m]["import_milliwatt_hours"] for m in ("meter", "own_meter")),
+        )
+        assert abs(seller - true * 11 // 10) <= 2  # whole milliwatt-hours on either side
+        assert abs(own - true * 98 // 100) <= 2
+        meter, own_meter = (open_meter(str(rig.state / name), initial_baud=300) for name in ("meter", "own-meter"))
+        assert json.loads((rig.state / "rig.json").read_text())["own-meter"] == os.readlink(rig.state / "own-meter")
+        try:
+            powers = meter.sample().power_milliwatts, own_meter.sample().power_milliwatts
+            assert powers == (3_960_000, 3_528_000)
+            assert own_meter.read().serial == "20000001"
+        finally:
+            meter.close()
+            own_meter.close()
+        assert rig.tell("clear")["faults"] == []
+        assert rig.tell("state")["meter"]["import_milliwatt_hours"] >= after["meter"]["import_milliwatt_hours"]
+        assert rig.tell("own_meter", ppm=5)["own_meter"]["error_ppm"] == 5
+
+
+def test_errors_survive_a_restart_and_registers_do_not_leap(tmp_path: Path) -> None:
+    options = ("--closed", "--step", "1", "--own-meter", "1000")
+    with running(tmp_path / "rig", "--profile", "full", *options) as rig:
+        time.sleep(0.3)
+        rig.tell("scale", ppm=200_000)
+        time.sleep(0.3)
+        first = rig.tell("load", milliwatts=0)
+        rig.stop(signal.SIGKILL)
+    with running(tmp_path / "rig", "--profile", "idle", *options[1:]) as rig:
+        second = rig.tell("state")
+        for name in ("meter", "own_meter"):
+            assert 0 <= second[name]["import_milliwatt_hours"] - first[name]["import_milliwatt_hours"] <= 5
+        assert second["faults"] == ["scale"]
+
+
+def test_without_a_meter_of_its_own_the_rig_says_how_to_have_one(rig_state: Path) -> None:
+    with pytest.raises(TellError, match="--own-meter"):
+        tell(rig_state, "own_meter", ppm=1)
+    assert not (rig_state / "own-meter").exists()
