@@ -16,7 +16,7 @@ from tests.faults.house import House
 def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
     state = Path(tmp_path_factory.mktemp("house"))
     with Processes(state / "logs") as processes:
-        stack = Stack(processes, state, Choices(epoch_s=3))
+        stack = Stack(processes, state, Choices(epoch_s=3, profile="full"))  # a load without end: a car would be full after ten sessions
         stack.init_service()
         stack.start_chain()
         stack.deploy()

@@ -17,7 +17,7 @@ from wattproof_demo.stack import Stack
 from protocol.wire import decode_frame
 
 LOCK_MICRO = 6_000
-"""17 Wh at the demo's price: about eight seconds of the charger's profile."""
+"""17 Wh at the demo's price: sixteen seconds of a socket's full load."""
 SETTLE_S = 150
 
 
