@@ -22,7 +22,7 @@ from . import rotation as rotations
 from .clock import Clock
 from .commands import Do, Verdict
 from .config import Config
-from .confirmations import Notary
+from .confirmations import Notary, with_own_key
 from .journal import Journal
 from .keystore import ChargeKeys
 from .line import LineError
@@ -57,7 +57,10 @@ class Conductor:
 
     def begin(self) -> None:
         """After a restart: what was owed is posted again, and what was ready must be measured ready anew."""
-        state = self._journal.state
+        state = with_own_key(self._journal.state, self._notary)
+        if state is not self._journal.state:
+            logger.warning("the meter key was changed: what the old one said and nobody took is said again")
+            self._journal.save(state)
         for document in state.unsent:
             self._supply.post(document)
         if state.live is not None and state.live.phase is Phase.READY:

@@ -7,9 +7,10 @@ from __future__ import annotations
 from typing import Any
 
 from protocol.control import Cause, SupplyConfirmation
-from protocol.eip712 import EVIDENCE, control_domain, digest, to_json
+from protocol.eip712 import EVIDENCE, control_domain, digest, from_json, hex_bytes, to_json
+from protocol.errors import BadSignature
 from protocol.evidence import ChargeKeyVoucher
-from protocol.keys import Signer
+from protocol.keys import SIGNATURE_SIZE, Signer, check_signature
 
 from .config import Config
 from .line import Disconnection, SupplyState
@@ -36,6 +37,19 @@ class Notary:
             self._device, self._channel, int(measured.state), session, highest_number, command, at_s,
             bool(measured.auxiliary_open), NOT_MEASURED_MILLIVOLTS if voltage is None else max(0, voltage), power or 0, int(cause),
         )  # fmt: skip
+        return self._signed(confirmation)
+
+    def said_again(self, document: dict[str, Any]) -> dict[str, Any]:
+        """A confirmation of this point's own log, under the key it has now: the service knows no other."""
+        confirmation = from_json(SupplyConfirmation, {name: value for name, value in document.items() if name != "signature"})
+        signature = hex_bytes(document["signature"], SIGNATURE_SIZE, "SupplyConfirmation.signature")
+        try:
+            check_signature(digest(self._domain, confirmation), signature, self._signer.address)
+        except BadSignature:
+            return self._signed(confirmation)
+        return document
+
+    def _signed(self, confirmation: SupplyConfirmation) -> dict[str, Any]:
         return {**to_json(confirmation), "signature": "0x" + self._signer.sign(digest(self._domain, confirmation)).hex()}
 
     def vouch(self, charge_key: bytes, at_s: int) -> dict[str, Any]:
@@ -60,6 +74,20 @@ def with_confirmation(state: State, document: dict[str, Any], command: bytes | N
     others = tuple(answer for answer in state.answers if answer.command != command)
     answers = (*others, Answer(command=command, confirmation=document))
     return changed.with_(answers=answers[-KEPT_ANSWERS:])
+
+
+def with_own_key(state: State, notary: Notary) -> State:
+    """The state whose confirmations, owed or kept to be repeated, are under the meter key of now (which may have been
+    rotated).
+    """
+    unsent = tuple(notary.said_again(document) for document in state.unsent)
+    answers = tuple(one.model_copy(update={"confirmation": notary.said_again(one.confirmation)}) for one in state.answers)
+    ended = tuple(
+        one if one.confirmation is None else one.model_copy(update={"confirmation": notary.said_again(one.confirmation)})
+        for one in state.ended
+    )
+    changed = (unsent, answers, ended) != (state.unsent, state.answers, state.ended)
+    return state.with_(unsent=unsent, answers=answers, ended=ended) if changed else state
 
 
 def with_ended(state: State, ended: Ended, now_s: int) -> State:

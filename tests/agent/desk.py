@@ -19,6 +19,7 @@ from typing import Any
 
 from protocol.control import AgentHello, SupplyCommand, SupplyConfirmation
 from protocol.eip712 import EVIDENCE, control_domain, digest, from_json, hex_bytes, money_domain, to_json
+from protocol.errors import BadSignature
 from protocol.evidence import ChargeKeyVoucher, HandOver, Receipt
 from protocol.keys import Signer, check_signature
 from protocol.money import MeteredCharge
@@ -32,6 +33,7 @@ class Desk:
 
     def __init__(self, device: bytes, meter_key: bytes) -> None:
         self.device, self.meter_key = device, meter_key
+        self.former_key: bytes | None = None  # rotated away: frames it signed before still count, nothing else of it
         self.service, self.control = Signer.create(), Signer.create()
         self.escrow, self.registry = os.urandom(20), os.urandom(20)
         self.frames: list[SignedFrame] = []
@@ -194,7 +196,12 @@ class Desk:
         held = {frame.digest for frame in self.frames}
         for item in document["frames"]:
             signed = decode_frame(item)
-            check_frame(signed, self.meter_key)
+            try:
+                check_frame(signed, self.meter_key)
+            except BadSignature:
+                if self.former_key is None:
+                    raise
+                check_frame(signed, self.former_key)
             if signed.digest in held:
                 repeated += 1
                 continue

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import time
 from collections.abc import Callable
@@ -225,3 +226,27 @@ def test_steady_power_ends_at_the_lock_whatever_the_step(make_point: MakePoint) 
         session.start()
         point.stopped(40)
         assert abs(point.tell("state")["since_mark_milliwatt_hours"] - 10_000) < 400 + int(step)
+
+
+def test_what_the_old_meter_key_said_and_nobody_took_is_said_by_the_new_one(make_point: MakePoint) -> None:
+    point = make_point()
+    point.start()
+    session = point.session(lock_micro=400_000)  # 3.6 s at 1 kW
+    session.start()
+    point.desk.up = False
+    until(lambda: '"ended"' in point.agent_log(), "the end of the money")
+    assert point.stop() == 0
+    options = ("--state", str(point.state), "--config", str(point.config), "--passphrase-file", str(point.passphrase))
+    point.command("rotate", *options)
+    rotation = json.loads((point.state / "rotation.json").read_text())["rotation"]
+    point.desk.former_key, point.desk.meter_key = point.meter_key, bytes.fromhex(rotation["newKey"][2:])
+    point.desk.up = True
+    point.start()
+    end = point.confirmed(SupplyState.DISCONNECTED, after=1)
+    assert (end.session, end.cause) == (session.id, Cause.CREDIT)
+    point.stopped()  # its frame is still the old key's
+    assert [c.state for c in point.desk.confirmations].count(SupplyState.DISCONNECTED) >= 1
+    repeated = point.desk.command(Action.DISCONNECT, session.id)
+    answer = point.desk.wait(lambda: [c for c in point.desk.confirmations if c.highest_number == repeated.number], "the answer")[0]
+    assert answer.cause == Cause.CREDIT
+    assert point.desk.faults == []
