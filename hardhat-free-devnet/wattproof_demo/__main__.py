@@ -14,13 +14,14 @@ import typer
 from rich.console import Console
 
 if TYPE_CHECKING:
+    from .scene_spine import SpineScene
     from .screen import Screen
     from .stack import Stack
 
 SCENES = {"spine": "from a reading on a serial line to money on a chain, supply disconnected, and a bill anybody can check"}
 
 
-def _scene(name: str) -> type:
+def _scene(name: str) -> type[SpineScene]:
     from .scene_spine import SpineScene
 
     return {"spine": SpineScene}[name]

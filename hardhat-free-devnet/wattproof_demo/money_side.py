@@ -37,7 +37,7 @@ class Account:
     def give_gas(self, to: bytes) -> None:
         """Native coin for another account, so that it can send transactions."""
         from eth_account import Account as Raw
-        from eth_utils import to_checksum_address
+        from eth_utils.address import to_checksum_address
 
         transaction: dict[str, Any] = {
             "chainId": self._client.chain_id(), "nonce": self._client.nonce(self.address), "to": to_checksum_address(to),

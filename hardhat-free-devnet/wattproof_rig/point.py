@@ -8,6 +8,7 @@ import asyncio
 import json
 import os
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -63,13 +64,13 @@ class Point:
         self.coil_written_ns: int | None = None
         self._mark_mw_ns = self.circuit.import_mw_ns
         self.relay = relay_wire.RelayWire(self._drive, lambda: self.circuit.coil, lambda: self.circuit.auxiliary_closed)
-        line = {"initial_baud": initial_baud, "programming": programming}
-        self.meter = Station(directory / "meter", unit, self._shown, seed=number, **line)
+        station = partial(Station, values=self._shown, initial_baud=initial_baud, programming=programming)
+        self.meter = station(directory / "meter", unit, seed=number)
         self.own: Station | None = None
         if own_meter_ppm is not None:
             own = MeterUnit(str(OWN_SERIAL + 1000 * (number - 1)), step_milliwatt_hours, digits, error_ppm=own_meter_ppm)
             own.import_offset = saved.get("own_import_offset", 0)
-            self.own = Station(directory / "own-meter", own, self._shown, seed=-number, **line)
+            self.own = station(directory / "own-meter", own, seed=-number)
         self.relay_line = PtyLine(directory / "relay", relay_wire.BAUD, self._relay_heard)
         self._ticking = asyncio.get_running_loop().create_task(self._tick())
         self.advance()
