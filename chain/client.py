@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from chain.abi import interface
 from chain.artifacts import check_code, load
 from chain.calls import OPERATOR_ROLE, Calls
-from chain.deployment import CONTRACTS, Deployment
+from chain.deployment import Deployment
 from chain.errors import BadAnswer, WrongChain
 from chain.rpc import Rpc
 from protocol.money import Terms
@@ -72,8 +72,7 @@ class ChainClient(Rpc):
                 f"the node's chain began with block 0x{genesis.hash.hex()}, the deployment's with "
                 f"0x{self.deployment.genesis_hash.hex()}: another chain of the same id; deploy again or use the right node"
             )
-        for name in CONTRACTS.values():
-            address = self.deployment.address_of(name)
+        for name, address in self.deployment.contracts().items():
             check_code(load(name), address, self.code(address))
 
     # --- AnchorLog ---

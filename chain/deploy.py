@@ -1,8 +1,9 @@
 """Deploying the contracts: once, whatever is interrupted when.
 
-All four creations are signed up front (a contract's address is a function of sender and nonce) and written to `<out>.plan`,
+All creations are signed up front (a contract's address is a function of sender and nonce) and written to `<out>.plan`,
 synced, before the first is sent. A second run finds the plan and sends the same bytes; a run after the end compares the
-chain with the file and changes nothing. A plan whose nonces were used by something else is put aside and made anew.
+chain with the file and changes nothing, or adds the contracts that an older deployment does not have yet, around the escrow and
+token it has. A plan whose nonces were used by something else is put aside and made anew.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from typing import Any, NamedTuple
 from chain import deployment as deployments
 from chain.abi import CODEC, interface
 from chain.artifacts import load
+from chain.calls import Call
 from chain.client import ChainClient
 from chain.deployment import Deployment
 from chain.errors import DeploymentError, Reverted, RpcRefused
@@ -29,13 +31,18 @@ TOKEN_NAME, TOKEN_SYMBOL = "Wattproof Settlement", "WPS"
 DEFAULT_DAILY_CAP_MICRO = 1_000_000 * 10**6
 GAS_BASE, GAS_A_BYTE, GAS_FOR_CONSTRUCTOR = 53_000, 216, 700_000
 """Creation, calldata and code deposit a byte (16 + 200), and room for a constructor's own writes (yellow paper, appendix G)."""
+ORDER = (
+    "SettlementToken", "EnergyEscrow", "DeviceRegistry", "AnchorLog", "ProviderBook", "TaskEscrow", "DeviceWallet", "DeviceWalletFactory",
+)  # fmt: skip
+"""What a complete deployment has; a later one may name earlier ones."""
 RESEND_S = 5.0
 ATTEMPTS = 3
 """Plans made anew in one run before giving up: another program is using the key at the same time."""
 
 
 class Roles(NamedTuple):
-    """Who gets which role. The deploying account itself administers the registry, guards the escrow and mints."""
+    """Who gets which role. The deploying account itself administers the registry, guards the escrow, mints and keeps the provider
+    book. The operator is admitted as a provider too: by default its account is the one that sessions pay."""
 
     operator: bytes
     cap_keeper: bytes
@@ -56,11 +63,14 @@ def deploy(rpc_url: str, secret: bytes, out: Path, roles: Roles, *, finality_dep
     """Deploy, or finish or confirm an earlier run. Raises `ChainError`."""
     with Rpc(rpc_url, finality_depth=finality_depth) as rpc:
         signer = TransactionSigner(rpc, secret)
+        found = None
         if out.exists():
             found = deployments.load(out)
             say(f"{out} exists already: comparing it with the chain")
-        else:
-            found = _create(rpc, signer, out, roles, timeout_s, say)
+            with ChainClient(rpc_url, found, finality_depth=finality_depth) as client:
+                client.check()
+        if found is None or set(found.contracts()) != set(ORDER):
+            found = _create(rpc, signer, out, roles, found, timeout_s, say)
     with ChainClient(rpc_url, found, finality_depth=finality_depth) as client:
         client.check()
         _admit(client, TransactionSigner(client, secret), roles.operator, timeout_s, say)
@@ -72,7 +82,11 @@ def plan_path(out: Path) -> Path:
     return out.with_name(out.name + ".plan")
 
 
-def _create(rpc: Rpc, signer: TransactionSigner, out: Path, roles: Roles, timeout_s: float, say: Say) -> Deployment:
+def _create(
+    rpc: Rpc, signer: TransactionSigner, out: Path, roles: Roles, standing: Deployment | None, timeout_s: float, say: Say
+) -> Deployment:
+    """Create every contract, or those that the `standing` deployment lacks, and write the deployment file."""
+    before = standing.contracts() if standing is not None else {}
     genesis = rpc.block(0)
     if genesis is None:
         raise DeploymentError("the node has no block 0; let it synchronise first")
@@ -80,12 +94,13 @@ def _create(rpc: Rpc, signer: TransactionSigner, out: Path, roles: Roles, timeou
     for _ in range(ATTEMPTS):
         steps = _load_plan(plan_path(out), identity)
         if steps is None:
-            steps = _make_plan(rpc, signer, roles)
+            steps = _make_plan(rpc, signer, roles, before)
             _save_plan(plan_path(out), identity, steps)
         receipts = _carry_out(rpc, signer, steps, timeout_s, say)
         if receipts is not None:
-            addresses = {_field_of(step.contract): step.address for step in steps}
-            first = min(receipt.block.number for receipt in receipts)
+            created = before | {step.contract: step.address for step in steps}
+            addresses = {_field_of(name): address for name, address in created.items()}
+            first = standing.block_number if standing is not None else min(receipt.block.number for receipt in receipts)
             made = Deployment(chain_id=rpc.chain_id(), genesis_hash=genesis.hash, block_number=first, **addresses)
             deployments.save(made, out)
             return made
@@ -94,15 +109,20 @@ def _create(rpc: Rpc, signer: TransactionSigner, out: Path, roles: Roles, timeou
     raise DeploymentError(f"another program keeps sending with the key of 0x{signer.address.hex()}; stop it, or deploy with another key")
 
 
-def _make_plan(rpc: Rpc, signer: TransactionSigner, roles: Roles) -> list[Step]:
+def _make_plan(rpc: Rpc, signer: TransactionSigner, roles: Roles, before: dict[str, bytes]) -> list[Step]:
+    """The creations of what is not there `before`, in `ORDER`."""
     first_nonce = rpc.nonce(signer.address)
-    order = ("SettlementToken", "EnergyEscrow", "DeviceRegistry", "AnchorLog")
-    addresses = {name: created_address(signer.address, first_nonce + index) for index, name in enumerate(order)}
+    order = [name for name in ORDER if name not in before]
+    addresses = before | {name: created_address(signer.address, first_nonce + index) for index, name in enumerate(order)}
     arguments: dict[str, tuple[Any, ...]] = {
         "SettlementToken": (TOKEN_NAME, TOKEN_SYMBOL, signer.address, roles.cap_keeper, roles.daily_cap_micro),
         "EnergyEscrow": (addresses["SettlementToken"], signer.address),
         "DeviceRegistry": (signer.address,),
         "AnchorLog": (),
+        "ProviderBook": (signer.address,),
+        "TaskEscrow": (addresses["SettlementToken"], signer.address),
+        "DeviceWallet": (addresses["EnergyEscrow"], addresses["TaskEscrow"], addresses["ProviderBook"]),
+        "DeviceWalletFactory": (addresses["DeviceWallet"],),
     }
     steps = []
     for index, name in enumerate(order):
@@ -154,15 +174,19 @@ def _send_missing(rpc: Rpc, steps: list[Step], say: Say) -> None:
 
 
 def _admit(client: ChainClient, signer: TransactionSigner, operator: bytes, timeout_s: float, say: Say) -> None:
-    if client.is_operator(operator):
-        return
-    try:
-        send(client, signer, [client.calls.admit_operator(operator)], timeout_s)
-    except Reverted as error:
-        raise DeploymentError(
-            f"0x{signer.address.hex()} may not admit operators: the contracts were deployed with another key; use that one"
-        ) from error
-    say(f"0x{operator.hex()} is admitted as operator")
+    book, provider = client.deployment.address_of("ProviderBook"), interface("ProviderBook").functions
+    registered = provider["isRegistered"].decode(client.call(book, provider["isRegistered"].encode(operator), at=None))[0]
+    calls = {} if client.is_operator(operator) else {"operator": client.calls.admit_operator(operator)}
+    if not registered:
+        calls["provider"] = Call(book, provider["admit"].encode(operator), "ProviderBook.admit")
+    for role, call in calls.items():
+        try:
+            send(client, signer, [call], timeout_s)
+        except Reverted as error:
+            raise DeploymentError(
+                f"0x{signer.address.hex()} may not admit operators: the contracts were deployed with another key; use that one"
+            ) from error
+        say(f"0x{operator.hex()} is admitted as {role}")
 
 
 def created_address(sender: bytes, nonce: int) -> bytes:

@@ -16,12 +16,19 @@ CONTRACTS = {
     "anchor_log": "AnchorLog",
     "escrow": "EnergyEscrow",
     "token": "SettlementToken",
+    "provider_book": "ProviderBook",
+    "task_escrow": "TaskEscrow",
+    "device_wallet": "DeviceWallet",
+    "wallet_factory": "DeviceWalletFactory",
 }
-"""Python name → contract name."""
+"""Python name → contract name. `device_wallet` is the implementation that every device's wallet is a clone of."""
+LATER = ("provider_book", "task_escrow", "device_wallet", "wallet_factory")
+"""Contracts that deployments made before there were any do without, until `deploy` adds them."""
 
 
 class Deployment(NamedTuple):
-    """Where our contracts stand. Addresses are 20 bytes. `block_number`: every event of ours is in this block or later."""
+    """Where our contracts stand. Addresses are 20 bytes; None: this deployment was made before there was such a contract.
+    `block_number`: every event of ours is in this block or later."""
 
     chain_id: int
     genesis_hash: bytes
@@ -30,23 +37,33 @@ class Deployment(NamedTuple):
     anchor_log: bytes
     escrow: bytes
     token: bytes
+    provider_book: bytes | None = None
+    task_escrow: bytes | None = None
+    device_wallet: bytes | None = None
+    wallet_factory: bytes | None = None
+
+    def contracts(self) -> dict[str, bytes]:
+        """Solidity name → address of each contract of ours that is there."""
+        found = {name: getattr(self, field) for field, name in CONTRACTS.items()}
+        return {name: address for name, address in found.items() if address is not None}
 
     def address_of(self, contract: str) -> bytes:
-        """The address of a contract by its Solidity name."""
-        by_name = {name: getattr(self, field) for field, name in CONTRACTS.items()}
-        address: bytes = by_name[contract]
+        """The address of a contract by its Solidity name. Raises `DeploymentError` if this deployment has none."""
+        address = self.contracts().get(contract)
+        if address is None:
+            raise DeploymentError(f"this deployment has no {contract}: python -m chain deploy with its file as --out adds what is missing")
         return address
 
     def name_of(self, address: bytes) -> str | None:
         """The Solidity name of the contract at an address, None if it is none of ours."""
-        return next((name for field, name in CONTRACTS.items() if getattr(self, field) == address), None)
+        return next((name for name, each in self.contracts().items() if each == address), None)
 
     def to_document(self) -> dict[str, Any]:
         return {
             "chainId": self.chain_id,
             "genesisHash": "0x" + self.genesis_hash.hex(),
             "blockNumber": self.block_number,
-            "contracts": {name: "0x" + getattr(self, field).hex() for field, name in CONTRACTS.items()},
+            "contracts": {name: "0x" + address.hex() for name, address in self.contracts().items()},
         }
 
 
@@ -59,7 +76,11 @@ def parse(document: Any, where: str = "deployment") -> Deployment:
         chain_id=_integer(document, "chainId", where),
         genesis_hash=_bytes(document, "genesisHash", 32, where),
         block_number=_integer(document, "blockNumber", where),
-        **{field: _bytes(contracts, name, 20, f"{where}.contracts") for field, name in CONTRACTS.items()},
+        **{
+            field: _bytes(contracts, name, 20, f"{where}.contracts")
+            for field, name in CONTRACTS.items()
+            if name in contracts or field not in LATER
+        },
     )
 
 

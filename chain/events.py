@@ -58,7 +58,7 @@ class EventReader:
     def __init__(self, client: ChainClient) -> None:
         self._client = client
         deployment = client.deployment
-        self._names = {deployment.address_of(name): name for name in event_types.CONTRACTS}
+        self._names = {address: name for name, address in deployment.contracts().items() if name in event_types.CONTRACTS}
         self._first = deployment.block_number
 
     def read(self, known: Sequence[BlockRef]) -> Batch:

@@ -31,7 +31,7 @@ contract DeviceWallet is EIP712, IERC1271 {
     struct State {
         uint40 day; // the UTC day of `lockedMicro`, in days since 1970-01-01
         uint64 lockedMicro; // newly locked on that day
-        uint128 calls; // relayed owner calls so far, but for a first policy
+        uint128 ownerCalls; // by the owner so far, direct or relayed
         bool frozen;
     }
 
@@ -81,7 +81,10 @@ contract DeviceWallet is EIP712, IERC1271 {
 
     /// @dev The owner itself, or this wallet calling itself on the owner's signature (`ownerCall`, and nothing else).
     modifier onlyOwner() {
-        if (msg.sender != address(this) && msg.sender != owner()) revert NotOwner(msg.sender, owner());
+        if (msg.sender != address(this)) {
+            if (msg.sender != owner()) revert NotOwner(msg.sender, owner());
+            ++_state.ownerCalls;
+        }
         _;
     }
 
@@ -107,10 +110,10 @@ contract DeviceWallet is EIP712, IERC1271 {
         return _lockedOn(_today());
     }
 
-    /// @return The nonce that the owner's next relayed call must carry. The first policy counts as a call by itself, so
-    /// that a new wallet is ready to pay with one slot written.
-    function ownerNonce() public view returns (uint256) {
-        return uint256(_state.calls) + (policyHash == 0 ? 0 : 1);
+    /// @return The nonce that the owner's next relayed call must carry: the number of the owner's calls so far. A direct call
+    /// counts too, so it voids what the owner signed before and nobody relayed yet.
+    function ownerNonce() external view returns (uint256) {
+        return _state.ownerCalls;
     }
 
     /// @notice ERC-1271: the owner's word, given for this wallet alone. The owner signs `Approval(digest)` in the wallet's
@@ -251,14 +254,13 @@ contract DeviceWallet is EIP712, IERC1271 {
     /// @param call_ The calldata; the owner signs its keccak.
     /// @param nonce The standing `ownerNonce`.
     function ownerCall(bytes calldata call_, uint256 nonce, uint64 deadlineS, bytes calldata signature) external {
-        uint256 standing = ownerNonce();
+        uint128 standing = _state.ownerCalls;
         if (nonce != standing) revert NonceRefused(nonce, standing);
         _requireInTime(deadlineS);
         bytes32 callHash = keccak256(call_);
         bytes32 digest = _hashTypedDataV4(WalletTypes.hashOwnerCall(callHash, nonce, deadlineS));
         if (!_isOwners(digest, signature)) revert SignatureRefused(owner(), digest);
-        bool firstPolicy = policyHash == 0 && bytes4(call_) == this.setPolicy.selector;
-        if (!firstPolicy) ++_state.calls; // a first policy raises the nonce itself, for ever: the hash is never zero again
+        _state.ownerCalls = standing + 1;
         emit OwnerCalled(nonce, callHash);
         Address.functionCall(address(this), call_);
     }

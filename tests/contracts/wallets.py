@@ -13,7 +13,7 @@ from protocol.hashing import keccak
 from protocol.keys import Signer
 from protocol.money import Open, RequestClose, Terms, TopUp
 from protocol.wallet import Approval, OpenTask, OwnerCall, Policy, wallet_domain
-from tests.contracts.support import ARTIFACTS, DAY_S, HOUR_S, ZERO, World, load_artifact, person
+from tests.contracts.support import ARTIFACTS, DAY_S, HOUR_S, World, load_artifact, person
 
 DEVICE = keccak(b"a vehicle")
 PAY_KEY = person("the device's pay key")
@@ -27,7 +27,8 @@ class WalletWorld:
         self.world = world
         admin = world.address("admin")
         self.book = world.deploy("ProviderBook", admin)
-        self.implementation = world.deploy("DeviceWallet", world.escrow.address, ZERO, self.book.address)
+        self.task_escrow = world.deploy("TaskEscrow", world.token.address, world.address("guardian"))
+        self.implementation = world.deploy("DeviceWallet", world.escrow.address, self.task_escrow.address, self.book.address)
         self.factory = world.deploy("DeviceWalletFactory", self.implementation.address)
         self.owner = owner or world.address("owner")
         self.ends_at_s = world.now() + 2 * DAY_S
