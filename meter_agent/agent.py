@@ -194,6 +194,7 @@ class Agent:
         self._cut_at_ns = None
         self._clock.steady(self._metering.in_session)
         if self._conductor.phase is not Phase.SUPPLYING:
+            self._guard.rest()
             return
         decision = self._guard.decide()
         self._cut_at_ns = decision.cut_at_ns

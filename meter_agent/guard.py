@@ -1,5 +1,5 @@
 """When supply must end by itself: the money, the terms, the grant, silence of the service, a register nobody can
-bill.
+bill, a load that has finished.
 
 Pure decisions on what metering and the stream know; the conductor acts on them. The end of credit is foreseen: from
 the power that flows now the moment is computed at which the price reaches the limit, and the contact is ordered to
@@ -44,6 +44,11 @@ class Guard:
         self._config, self._clock, self._disk = config, clock, disk
         self._metering, self._silent_s = metering, silent_s
         self._energy_when_lost: int | None = None
+        self._idle_since_ns: int | None = None
+
+    def rest(self) -> None:
+        """Nothing is supplied: how long a load draws little begins anew."""
+        self._idle_since_ns = None
 
     def decide(self) -> Decision:
         """Whether supply must end, now or at a moment before the next look."""
@@ -57,6 +62,9 @@ class Guard:
         lost = self._lost(session, now_s)
         if lost:
             return Decision(Cause.LOST_COMMUNICATION, None, lost)
+        finished = self._finished(session)
+        if finished:
+            return Decision(Cause.LOAD_FINISHED, None, finished)
         ends = self._terms(session)
         if ends.cause is not None or session.protected(self._clock.utc_s()):
             return ends
@@ -110,6 +118,18 @@ class Guard:
             if used >= policy.milliwatt_hours or silent_s >= policy.seconds:
                 return f"{what}, for {silent_s:.0f} s and {used} mWh: the policy's hold has ended"
         return ""
+
+    def _finished(self, session: Session) -> str:
+        """Why the load has finished, by the rule of the terms' policy; a meter that is silent proves nothing."""
+        rule, power = session.granted.policy.load_finished, self._metering.gauge.power_milliwatts
+        if rule is None or abs(power) >= rule.below_milliwatts or self._metering.stale():
+            self._idle_since_ns = None
+            return ""
+        now_ns = self._clock.monotonic_ns()
+        if self._idle_since_ns is None:
+            self._idle_since_ns = now_ns
+        seconds = (now_ns - self._idle_since_ns) // NANO
+        return f"the load has drawn less than {rule.below_milliwatts} mW for {seconds} s" if seconds >= rule.for_s else ""
 
     def _money(self, session: Session) -> Decision:
         forecast = self._metering.forecast()

@@ -52,6 +52,13 @@ class Emergency(Strict):
     emergency_credit_micro: int = Field(ge=0, le=2**53 - 1)
 
 
+class LoadFinished(Strict):
+    """When the load counts as finished: it has drawn less than so much, in either direction, for so long running."""
+
+    below_milliwatts: int = Field(ge=1, le=100_000_000)
+    for_s: int = Field(ge=1, le=86_400)
+
+
 class Policy(Strict):
     """`mode` local: the agent disconnects at the end of credit by itself; remote: the service does, while it is
     heard.
@@ -63,6 +70,8 @@ class Policy(Strict):
     lost_communication: LostCommunication
     record_interval_s: int = Field(ge=1, le=86_400)
     sample_interval_s: int = Field(ge=1, le=60)
+    load_finished: LoadFinished | None = None
+    """None: a load that draws nothing ends no session."""
 
     @property
     def emergency_micro(self) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 from typing import Any, NamedTuple
 
-from sqlalchemy import select
+from sqlalchemy import or_, select
 from sqlalchemy.orm import Session
 
 from protocol.control import KeyBinding, KeyRole
@@ -19,7 +19,7 @@ from .. import jsons
 from ..context import Service
 from ..errors import BadRequest, Conflict, NotFound, TooMany
 from ..hexes import to_hex
-from ..models import Device, DeviceKey, HandOverRow, Point, TariffRow, Voucher
+from ..models import Device, DeviceKey, FrameRow, HandOverRow, Point, TariffRow, Voucher
 from .policies import ParsedPolicy, Policy, stored_policy
 
 MAX_FREE_VOUCHERS = 16
@@ -201,7 +201,7 @@ def add_hand_over(db: Session, service: Service, device: Device, hand_over: Hand
     if point is None:
         raise NotFound(f"channel {hand_over.channel} of this device is not a point", "handOver.channel")
     try:
-        check_signature(digest(EVIDENCE, hand_over), signature, device.meter_key)
+        check_signature(digest(EVIDENCE, hand_over), signature, _key_of_record(db, device, hand_over.sequence))
     except BadSignature as error:
         raise BadRequest(f"{error}; the meter key signs hand-overs", "signature") from None
     document = jsons.dumps(to_json(hand_over))
@@ -219,6 +219,19 @@ def add_hand_over(db: Session, service: Service, device: Device, hand_over: Hand
     db.add(row)
     db.flush()
     return row
+
+
+def _key_of_record(db: Session, device: Device, sequence: int) -> bytes:
+    """The meter key whose frame holds this record: a hand-over made before a rotation and sent after it is the old key's."""
+    holds = (FrameRow.device == device.device, FrameRow.first_sequence <= sequence, FrameRow.last_sequence >= sequence)
+    return db.scalar(select(FrameRow.meter_key).where(*holds).order_by(FrameRow.id.desc()).limit(1)) or device.meter_key
+
+
+def meter_key_at(db: Session, device: bytes, time_s: int) -> bytes:
+    """The meter key that stood at a time, as the registry's history says."""
+    stood = (DeviceKey.device == device, DeviceKey.from_s <= time_s, or_(DeviceKey.until_s.is_(None), DeviceKey.until_s > time_s))
+    found = db.scalar(select(DeviceKey.key).where(*stood).order_by(DeviceKey.from_s.desc()).limit(1))
+    return found or get_device(db, device).meter_key
 
 
 def hand_overs_of(db: Session, device: bytes, channel: int, *, approved: bool = True) -> list[HandOverRow]:

@@ -59,6 +59,13 @@ class LostCommunication(_Strict):
     seconds: int = Field(ge=0, le=31 * 86_400)
 
 
+class LoadFinished(_Strict):
+    """The agent ends the session by itself once the load has drawn less, in either direction, for so long running."""
+
+    belowMilliwatts: int = Field(ge=1, le=100_000_000)
+    forS: int = Field(ge=1, le=86_400)
+
+
 class Policy(_Strict):
     """The document of docs/walls.md."""
 
@@ -68,6 +75,7 @@ class Policy(_Strict):
     lostCommunication: LostCommunication
     recordIntervalS: int = Field(ge=1, le=86_400)
     sampleIntervalS: int = Field(ge=1, le=3_600)
+    loadFinished: LoadFinished | None = None
 
     def limit_micro(self, lock_micro: int) -> int:
         """What may be used before supply is cut: the lock, and an emergency credit where one is agreed."""

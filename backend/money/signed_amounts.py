@@ -15,7 +15,7 @@ from protocol.keys import check_signature
 from protocol.money import MeteredCharge, ceiling_micro
 
 from ..context import Service
-from ..devices.points import get_device
+from ..devices.points import meter_key_at
 from ..evidence.frames import frame_by_digest
 from ..hexes import to_hex
 from ..models import FrameRow, OcmfText, SessionFrame, SessionRow, SignedAmount
@@ -130,7 +130,7 @@ def _judge_ocmf(db: Session, row: SessionRow, raw: bytes) -> str:
     """`signed by the meter key`, or what is wrong. The text is kept all the same, byte for byte."""
     try:
         parsed = ocmf.parse(raw)
-        ocmf.verify_by_address(parsed, get_device(db, row.device).meter_key)
+        ocmf.verify_by_address(parsed, meter_key_at(db, row.device, row.opened_at_s or 0))
     except (Malformed, BadSignature) as error:
         return str(error)[:200]
     return OCMF_GOOD

@@ -161,4 +161,6 @@ def policy_words(policy: Policy) -> str:
     hours = f", not inside {len(policy.protectedHours)} protected stretches" if policy.protectedHours else ""
     lost = policy.lostCommunication
     hold = "disconnects" if lost.action == "disconnect" else f"holds for {lost.milliwattHours} mWh or {lost.seconds} s"
-    return f"{mode}, {credit}{hours}; when communication is lost it {hold}"
+    done = policy.loadFinished
+    finished = f"; a load that draws less than {done.belowMilliwatts} mW for {done.forS} s has finished" if done else ""
+    return f"{mode}, {credit}{hours}; when communication is lost it {hold}{finished}"

@@ -58,6 +58,7 @@ def test_a_jump_of_the_clock_is_flagged_until_the_service_agrees_and_no_time_is_
     assert point.desk.charges[-1]["elapsedS"] < 60
     assert point.desk.faults == []
 
+@pytest.mark.slow
 def test_a_boot_hours_ahead_goes_on_with_rising_times_and_serves_all_the_same(make_point: MakePoint) -> None:
     point = make_point()
     ahead_s = 4 * 3_600

@@ -228,6 +228,7 @@ def test_steady_power_ends_at_the_lock_whatever_the_step(make_point: MakePoint) 
         assert abs(point.tell("state")["since_mark_milliwatt_hours"] - 10_000) < 400 + int(step)
 
 
+@pytest.mark.slow
 def test_what_the_old_meter_key_said_and_nobody_took_is_said_by_the_new_one(make_point: MakePoint) -> None:
     point = make_point()
     point.start()
@@ -250,3 +251,30 @@ def test_what_the_old_meter_key_said_and_nobody_took_is_said_by_the_new_one(make
     answer = point.desk.wait(lambda: [c for c in point.desk.confirmations if c.highest_number == repeated.number], "the answer")[0]
     assert answer.cause == Cause.CREDIT
     assert point.desk.faults == []
+
+
+def test_a_load_that_has_finished_ends_the_session_by_the_rule_of_the_policy(make_point: MakePoint) -> None:
+    point = make_point(profile="kettle")  # 2 kW for 8 s, then nothing for 4 s
+    point.start()
+    session = point.session(lock_micro=PLENTY, policy={"loadFinished": {"belowMilliwatts": 5_000, "forS": 2}})
+    session.start()
+    stop = point.stopped()
+    assert point.confirmed(SupplyState.DISCONNECTED, after=1).cause == Cause.LOAD_FINISHED
+    start = next(r for r in point.desk.records if r.reason == Reason.START)
+    assert 8 <= stop.end_s - start.end_s <= 13
+    assert 4_000 <= stop.import_milliwatt_hours - start.import_milliwatt_hours <= 4_500  # all of the 8 s
+    assert last_charge(point)["energyMilliwattHours"] == stop.import_milliwatt_hours - start.import_milliwatt_hours
+    assert point.desk.faults == []
+
+
+@pytest.mark.slow
+def test_a_pause_of_the_load_shorter_than_the_rule_says_ends_nothing(make_point: MakePoint) -> None:
+    point = make_point(profile="kettle")
+    point.start()
+    session = point.session(lock_micro=PLENTY, policy={"loadFinished": {"belowMilliwatts": 5_000, "forS": 8}})
+    session.start()
+    started = point.desk.records[-1].end_s
+    point.desk.wait(lambda: point.desk.records[-1].end_s - started > 16, "more than one pause", 30)
+    assert not [r for r in point.desk.records if r.reason == Reason.STOP]
+    point.desk.command(Action.DISCONNECT, session.id)
+    assert point.stopped().reason == Reason.STOP

@@ -47,6 +47,8 @@ def test_emergency_credit() -> None:
         ({"protectedHours": [{"from": "22:00", "to": "06:00"}] * 33}, "protectedHours"),
         ({"lostCommunication": {"action": "hold", "milliwattHours": 1.5, "seconds": 1}}, "lostCommunication"),
         ({"recordIntervalS": 0}, "recordIntervalS"),
+        ({"loadFinished": {"belowMilliwatts": 0, "forS": 60}}, "loadFinished"),
+        ({"loadFinished": {"belowMilliwatts": 5_000}}, "loadFinished"),
         ({"somethingElse": 1}, "somethingElse"),
     ],
 )

@@ -94,6 +94,7 @@ def test_supply_without_a_session_is_disconnected(make_point: MakePoint) -> None
     assert not point.tell("state")["contact_closed"]
 
 
+@pytest.mark.slow
 def test_supply_without_a_session_is_disconnected_by_the_contact_alone_while_the_meter_is_silent(make_point: MakePoint) -> None:
     point = make_point(rig=("--closed",))
     point.tell("meter", mode="silent")

@@ -7,15 +7,19 @@ import os
 import pytest
 from sqlalchemy import select
 
-from backend.devices.points import add_voucher, get_device
-from backend.errors import Unavailable
-from backend.models import AttemptRow, Command, IntentRow, SignedAmount
+from backend.devices.points import add_hand_over, add_voucher, get_device
+from backend.errors import BadRequest, Unavailable
+from backend.models import AttemptRow, Command, IntentRow, OcmfText, SignedAmount
 from backend.money.settlement import _batch, _opening_failed, _settle, last_claimable
+from backend.money.signed_amounts import OCMF_GOOD, take_ocmf
 from backend.sessions.life import end, get_session
 from backend.sessions.quotes import Wish, quote
 from backend.supply.commands import retry
 from chain import event_types
+from protocol import ocmf
 from protocol.control import Action, Cause, SupplyState
+from protocol.eip712 import EVIDENCE, digest
+from protocol.evidence import HandOver, Reason
 from protocol.keys import Signer
 from tests.service.bench_agent import RATED_WATTS, Meter
 from tests.service.inside import LOCK_MICRO, Inside
@@ -151,7 +155,7 @@ def rotated(inside: Inside, meter: Meter, last_frame: bytes) -> Signer:
     """The registry gives the device another meter key; returns the old one."""
     old, meter.meter_key = meter.meter_key, Signer.create()
     event = event_types.KeyChanged(meter.device, 1, old.address, meter.meter_key.address, last_frame, os.urandom(32))
-    inside.final(event)
+    inside.final(event, time_s=inside.service.now_s() + 1)  # blocks are a second apart
     return old
 
 
@@ -179,6 +183,27 @@ def test_charge_keys_vouched_for_by_a_key_that_ended_are_not_given_to_a_new_sess
     with inside.service.db.writing() as db:
         add_voucher(db, inside.service, get_device(db, meter.device), voucher, signature)
     quoted(inside, point)
+
+
+def test_what_the_old_key_signed_about_its_own_frames_counts_after_the_rotation(inside: Inside) -> None:
+    meter = Meter()
+    session = inside.session(meter, inside.enrol(meter)).connect()
+    swap = meter.frame(meter.record(Reason.SWAP))
+    session.use(swap)
+    number = swap.records[0].sequence
+    hand_over = HandOver(meter.device, 1, number, 1, bytes(32), 1, 0, b"\1" * 32, 2, 0)
+    text = ocmf.make(meter.meter_key, swap.records[0], ocmf.Transaction.BEGIN, session.session, "1ESY1160000001", 1)
+    old = rotated(inside, meter, swap.digest)
+    later = hand_over._replace(sequence=number + 1)
+    with inside.service.db.writing() as db:
+        device = get_device(db, meter.device)
+        kept = add_hand_over(db, inside.service, device, hand_over, old.sign(digest(EVIDENCE, hand_over)))
+        assert kept.sequence == number
+        with pytest.raises(BadRequest):
+            add_hand_over(db, inside.service, device, later, old.sign(digest(EVIDENCE, later)))
+        add_hand_over(db, inside.service, device, later, meter.meter_key.sign(digest(EVIDENCE, later)))
+        take_ocmf(db, inside.service, {"session": "0x" + session.session.hex(), "text": text}, "ocmf[0]")
+        assert db.scalars(select(OcmfText.verdict)).all() == [OCMF_GOOD]
 
 
 def test_an_agent_whose_clock_is_behind_by_what_it_takes_itself_is_billed(inside: Inside) -> None:

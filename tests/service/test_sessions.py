@@ -10,13 +10,17 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 
+from backend.devices.policies import parse_policy
 from backend.errors import BadRequest, Conflict, IllegalTransition, TooMany, Unavailable
 from backend.models import AgentMessage, IntentRow
 from backend.money.ledger import Kind, Ledger
+from backend.reports.points import policy_words
+from backend.reports.supply import cause_words
 from backend.sessions import guard
 from backend.sessions.life import get_session, ready
 from backend.sessions.quotes import MAX_OPEN_QUOTES, Wish, open_session, pay, quote, stop, top_up
 from backend.sessions.states import LIVE, STEPS, State, step
+from backend.sessions.views import session_view
 from backend.store.facts import CHAIN, remember
 from chain import event_types
 from protocol.control import Action, Cause, SupplyState
@@ -248,9 +252,25 @@ def test_supply_found_on_without_a_session_is_commanded_off(inside: Inside) -> N
     session.use(session.meter.frame(session.meter.record(Reason.STOP)))
     session.confirm(SupplyState.DISCONNECTED, cause=Cause.LOAD_FINISHED)
     assert session.state == "ended"
+    with inside.service.db.reading() as db:
+        view = session_view(db, inside.service, get_session(db, session.session))
+    assert view["endCause"] == "LOAD_FINISHED"
+    assert cause_words(session.row().end_cause) == "load finished"
     session.confirm(SupplyState.CONNECTED, at_s=int(time.time()) + 5)
     assert "supply-without-session" in inside.alarms()
     assert session.commands()[-1].action == Action.DISCONNECT
+
+
+def test_a_policy_may_say_when_the_load_has_finished() -> None:
+    rule = {"loadFinished": {"belowMilliwatts": 60_000, "forS": 300}}
+    plain, agreed = parse_policy(dict(POLICY)), parse_policy({**POLICY, **rule})
+    assert plain.policy.loadFinished is None
+    assert plain.hash != agreed.hash
+    assert "less than 60000 mW for 300 s" in policy_words(agreed.policy)
+    for wrong in ({"belowMilliwatts": 60_000}, {"belowMilliwatts": 0, "forS": 1}, {"belowMilliwatts": 1, "forS": 1, "more": 1}):
+        with pytest.raises(BadRequest) as caught:
+            parse_policy({**POLICY, "loadFinished": wrong})
+        assert "loadFinished" in caught.value.where
 
 
 def test_an_agent_that_is_not_heard_cannot_hold_the_money(inside: Inside) -> None:
