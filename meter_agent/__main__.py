@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from .errors import AgentError
+from onsite.errors import OnsiteError
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, rich_markup_mode="rich", pretty_exceptions_enable=False)
 
@@ -60,11 +60,11 @@ def init(
     deadline: Annotated[int | None, typer.Option(min=1, help="UTC second until which to register; default: in 7 days.")] = None,
 ) -> None:
     """Make the keys on this device and write DIR/identity.json. Again: keeps the keys, renews the binding."""
+    from onsite.errors import ConfigError
+    from onsite.keyfile import read_passphrase
     from protocol.eip712 import hex_bytes
 
     from .enrolment import initialise
-    from .errors import ConfigError
-    from .keystore import read_passphrase
 
     if (chain_id is None) != (registry is None):
         raise ConfigError("--chain-id and --registry belong together")
@@ -83,13 +83,14 @@ def run(
     passphrase_fd: PassphraseFd = None,
 ) -> None:
     """Run until SIGTERM or Ctrl-C. Supply is then disconnected: an agent that does not run cannot keep a limit."""
+    from onsite.errors import ConfigError, LogDamaged
+    from onsite.keyfile import read_passphrase
     from protocol.eip712 import hex_bytes
 
     from .agent import Agent
     from .config import load_config
     from .enrolment import read_identity
-    from .errors import ConfigError, LogDamaged
-    from .keystore import Keystore, read_passphrase
+    from .keystore import Keystore
     from .point import Point
 
     _log_to_stderr()
@@ -127,8 +128,9 @@ def rotate(
     """
     import time
 
+    from onsite.keyfile import read_passphrase
+
     from .config import load_config
-    from .keystore import read_passphrase
     from .rotation import ROTATION_VALID_S, rotate_meter_key
 
     until = deadline or int(time.time()) + ROTATION_VALID_S
@@ -178,7 +180,7 @@ def cli() -> int:
 
     try:
         app()
-    except AgentError as error:
+    except OnsiteError as error:
         typer.echo(f"agent: {error}", err=True)
         return 3 if error.transient else 2
     except ProtocolError as error:

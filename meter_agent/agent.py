@@ -17,6 +17,7 @@ from typing import Any
 
 import structlog
 
+from onsite.errors import DiskFull
 from protocol.eip712 import hex_bytes
 from protocol.errors import ProtocolError
 from protocol.evidence import Reason
@@ -27,7 +28,7 @@ from .conductor import Conductor
 from .config import Config
 from .confirmations import Notary
 from .disk import Disk
-from .errors import DiskFull, Refused
+from .errors import Refused
 from .guard import Guard
 from .journal import Journal
 from .keystore import ChargeKeys

@@ -6,42 +6,12 @@ What the control key signs is obeyed only within the limits set here at enrolmen
 
 from __future__ import annotations
 
-import ipaddress
-import tomllib
 from pathlib import Path
-from typing import Annotated, Any, Literal
-from urllib.parse import urlsplit
+from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, ValidationError
-from pydantic.alias_generators import to_camel
+from pydantic import AfterValidator, Field
 
-from protocol.eip712 import hex_bytes
-from protocol.errors import Malformed
-
-from .errors import ConfigError
-
-
-def _parser(size: int) -> BeforeValidator:
-    def parse(value: Any) -> bytes:
-        if isinstance(value, bytes):
-            return value
-        try:
-            return hex_bytes(value, size, "")
-        except Malformed as error:
-            raise ValueError(error.what) from None
-
-    return BeforeValidator(parse)
-
-
-_HEX = PlainSerializer(lambda raw: "0x" + raw.hex())
-Bytes32 = Annotated[bytes, _parser(32), _HEX]
-Address = Annotated[bytes, _parser(20), _HEX]
-
-
-class Strict(BaseModel):
-    """Names in camelCase outside, snake_case inside; no other names; no value changed silently."""
-
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, alias_generator=to_camel, populate_by_name=True)
+from onsite.settings import Address, Bytes32, Strict, line_url, load_settings, service_url
 
 
 class LostCommunication(Strict):
@@ -78,24 +48,6 @@ class RelayLine(Strict):
     baud: int = 19_200
 
 
-def _service_url(url: str) -> str:
-    parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise ValueError("must be an http(s) URL such as https://service.example")
-    if parts.username or parts.password or parts.query or parts.fragment:
-        raise ValueError("must not carry a user, password, query or fragment")
-    if parts.scheme == "http" and not _is_loopback(parts.hostname):
-        raise ValueError("must be https, except on this machine itself (127.0.0.1, localhost)")
-    return url.rstrip("/")
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
-
-
 class Config(Strict):
     """Everything `agent.toml` may say. Energy in milliwatt-hours, money in micro-units, power in watts, time in
     seconds.
@@ -112,7 +64,7 @@ class Config(Strict):
     meter_line: MeterLine = MeterLine()
     relay_line: RelayLine = RelayLine()
 
-    service_url: Annotated[str, AfterValidator(_service_url)]
+    service_url: Annotated[str, AfterValidator(service_url)]
     service_key: Address
     control_key: Address
     owner_key: Address | None = None
@@ -132,35 +84,10 @@ class Config(Strict):
     low_disk_bytes: int = Field(default=64 << 20, ge=1 << 20)
 
 
-MAX_CONFIG_BYTES = 1 << 20
-
-
 def load_config(path: Path) -> Config:
     """The settings in a file. Raises `ConfigError` naming every setting that is wrong. Relative device paths are
     relative to the file.
     """
-    try:
-        if path.stat().st_size > MAX_CONFIG_BYTES:
-            raise ConfigError(f"{path} is not a settings file ({path.stat().st_size} bytes)")
-        document = tomllib.loads(path.read_text())
-    except OSError as error:
-        raise ConfigError(f"{path}: {error.strerror}; docs/agent.md shows an agent.toml") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} is not TOML: {error}") from None
-    try:
-        config = Config.model_validate(document)
-    except ValidationError as error:
-        raise ConfigError("\n".join(_complaint(path, item) for item in error.errors())) from None
+    config = load_settings(path, Config, "docs/agent.md shows an agent.toml")
     base = path.resolve().parent
-    return config.model_copy(update={name: _device(getattr(config, name), base) for name in ("meter", "relay")})
-
-
-def _device(url: str, base: Path) -> str:
-    """A serial device: URLs (`socket://…`) as they are, paths made absolute."""
-    return url if "://" in url else str(base / url)
-
-
-def _complaint(path: Path, item: Any) -> str:
-    where = ".".join(str(part) for part in item["loc"]) or "the file"
-    what = {"missing": "is missing", "extra_forbidden": "is not a setting"}.get(item["type"], item["msg"])
-    return f"{path}: {where}: {what}"
+    return config.model_copy(update={name: line_url(getattr(config, name), base) for name in ("meter", "relay")})

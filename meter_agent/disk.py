@@ -12,8 +12,9 @@ from pathlib import Path
 
 import structlog
 
+from onsite.errors import DiskFull
+
 from .clock import NANO, Clock
-from .errors import DiskFull
 
 RESERVE_BYTES = 512 << 10
 """A closing record, its state and a thousand more records fit."""

@@ -12,13 +12,14 @@ import time
 from pathlib import Path
 from typing import Any
 
+from onsite.errors import ConfigError
+from onsite.keyfile import write_durably
 from protocol.control import KeyBinding, KeyRole
 from protocol.eip712 import control_domain, digest, hex_bytes
 from protocol.errors import Malformed
 from protocol.keys import Signer
 
-from .errors import ConfigError
-from .keystore import Keystore, write_durably
+from .keystore import Keystore
 
 BINDING_VALID_S = 7 * 86_400
 """From init to the registration on the chain, where --deadline says nothing else."""

@@ -18,12 +18,12 @@ from typing import Any, NamedTuple
 
 import orjson
 
+from onsite.errors import LogDamaged
+from onsite.log import MAGIC, Position, SegmentLog
+from onsite.settings import Bytes32, Strict
 from protocol.hashing import ZERO32
 from protocol.wire import SignedFrame, decode_frame, encode_frame
 
-from .config import Bytes32, Strict
-from .errors import LogDamaged
-from .log import MAGIC, Position, SegmentLog
 from .state import State
 
 _SECTION = struct.Struct(">cI")

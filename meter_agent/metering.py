@@ -11,6 +11,7 @@ from collections.abc import Callable
 
 import structlog
 
+from onsite.errors import DiskFull
 from protocol.control import Cause
 from protocol.eip712 import EVIDENCE, digest, to_json
 from protocol.errors import ProtocolError
@@ -22,7 +23,6 @@ from protocol.ocmf import make as make_ocmf
 from .clock import NANO, Clock
 from .config import Config
 from .credit import Forecast
-from .errors import DiskFull
 from .gauge import Gauge
 from .journal import Entry, Good, Journal
 from .keystore import ChargeKeys

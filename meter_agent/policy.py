@@ -11,10 +11,11 @@ from typing import Any, Literal
 
 from pydantic import Field, ValidationError, field_validator
 
+from onsite.settings import Strict
 from protocol.calendar import Hours, zone
 from protocol.tariff import WEEKDAYS
 
-from .config import LostCommunication, Strict
+from .config import LostCommunication
 from .errors import Refused
 
 MAX_PROTECTED_HOURS = 32

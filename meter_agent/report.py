@@ -10,12 +10,12 @@ from typing import Any
 
 import orjson
 
+from onsite.log import MAGIC, read_segment, segments
 from protocol.evidence import Flag, Reason
 from protocol.wire import decode_frame
 
 from .enrolment import read_identity
 from .journal import Entry, Tip
-from .log import MAGIC, read_segment, segments
 from .state import State
 from .uplink import acknowledged_in
 

@@ -12,6 +12,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+from onsite.errors import ConfigError
+from onsite.keyfile import write_durably
 from protocol.control import KeyRole, KeyRotation
 from protocol.eip712 import control_domain, digest, from_json, hex_bytes, to_json
 from protocol.errors import ProtocolError
@@ -19,9 +21,9 @@ from protocol.keys import SIGNATURE_SIZE, Signer, recover_address
 
 from .config import Config
 from .enrolment import bind, read_identity
-from .errors import ConfigError, Refused
+from .errors import Refused
 from .journal import Journal
-from .keystore import Keystore, write_durably
+from .keystore import Keystore
 from .state import State
 
 ROTATION_VALID_S = 7 * 86_400

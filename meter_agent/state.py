@@ -12,11 +12,10 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from onsite.errors import LogDamaged
+from onsite.log import Position
+from onsite.settings import Address, Bytes32, Strict
 from protocol.control import Cause
-
-from .config import Address, Bytes32, Strict
-from .errors import LogDamaged
-from .log import Position
 
 KEPT_ANSWERS = 32
 """Commands whose confirmation is kept to be repeated: the service retries one at a time, each under a new number."""

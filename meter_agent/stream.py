@@ -15,12 +15,12 @@ from typing import Any
 import orjson
 import structlog
 
+from onsite.backoff import Backoff
+from onsite.errors import ServiceFault
 from protocol.eip712 import hex_bytes
 from protocol.errors import Malformed
 
-from .backoff import Backoff
 from .clock import NANO, Clock
-from .errors import ServiceFault
 from .service import Service
 from .uplink import Sender
 from .worker import Inbox, Message, Worker

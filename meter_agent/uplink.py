@@ -15,6 +15,9 @@ from typing import Any, NamedTuple
 import orjson
 import structlog
 
+from onsite.backoff import Backoff
+from onsite.errors import DiskFull, LogDamaged, ServiceFault
+from onsite.log import MAGIC, Position, SegmentLog, read_segment, segments
 from protocol.eip712 import EVIDENCE, digest, from_json, hex_bytes
 from protocol.errors import ProtocolError
 from protocol.evidence import Receipt
@@ -22,12 +25,9 @@ from protocol.hashing import ZERO32
 from protocol.keys import SIGNATURE_SIZE, check_signature
 from protocol.wire import decode_frame
 
-from .backoff import Backoff
 from .clock import Clock
 from .config import Config
-from .errors import DiskFull, LogDamaged, ServiceFault
 from .journal import Journal
-from .log import MAGIC, Position, SegmentLog, read_segment, segments
 from .service import Service
 from .worker import Inbox, Worker
 

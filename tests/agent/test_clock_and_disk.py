@@ -14,7 +14,8 @@ import pytest
 from meter_agent.agent import Agent
 from meter_agent.clock import NANO, Clock
 from meter_agent.config import load_config
-from meter_agent.keystore import Keystore, read_passphrase
+from meter_agent.keystore import Keystore
+from onsite.keyfile import read_passphrase
 from protocol.control import Action, Cause, SupplyState
 from protocol.evidence import Flag, Reason
 from tests.agent.point import AgentPoint, until

@@ -11,14 +11,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from meter_agent.enrolment import initialise
-from meter_agent.errors import LogDamaged
 from meter_agent.journal import Entry, Journal, Tip
 from meter_agent.keystore import Keystore
 from meter_agent.line import MeterReading
-from meter_agent.log import Position, segments
 from meter_agent.recorder import Recorder
 from meter_agent.rotation import rotate_meter_key
 from meter_agent.state import Live, Phase, State, following
+from onsite.errors import LogDamaged
+from onsite.log import Position, segments
 from protocol.control import KeyRotation
 from protocol.eip712 import control_domain, digest, from_json
 from protocol.evidence import Flag, Reason
@@ -91,7 +91,7 @@ def test_state_tip_and_drafts_are_found_again(tmp_path: Path) -> None:
 
 
 def test_segments_the_open_session_needs_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("meter_agent.log.SEGMENT_S", -1)  # a segment an entry
+    monkeypatch.setattr("onsite.log.SEGMENT_S", -1)  # a segment an entry
     paper = Paper()
     session = paper.session()
     journal = Journal(tmp_path, paper.state)

@@ -10,8 +10,9 @@ import pytest
 
 from meter_agent.config import Config, load_config
 from meter_agent.enrolment import initialise, read_identity
-from meter_agent.errors import ConfigError, KeystoreError
-from meter_agent.keystore import Keystore, read_passphrase
+from meter_agent.keystore import Keystore
+from onsite.errors import ConfigError, KeystoreError
+from onsite.keyfile import read_passphrase
 from protocol.control import KeyBinding, KeyRole
 from protocol.eip712 import control_domain, digest
 from protocol.keys import check_signature

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from meter_agent.errors import LogDamaged, LogFailed
-from meter_agent.log import MAGIC, Position, SegmentLog, read_segment, segment_path, segments
+from onsite.errors import LogDamaged, LogFailed
+from onsite.log import MAGIC, Position, SegmentLog, read_segment, segment_path, segments
 
 
 def payloads(log: SegmentLog, start: Position | None = None) -> list[bytes]:

@@ -14,13 +14,13 @@ import structlog
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from meter_agent.backoff import FIRST_S, MOST_S, Backoff
 from meter_agent.clock import NANO, Clock
 from meter_agent.config import Config
-from meter_agent.errors import ServiceFault
 from meter_agent.service import Service
 from meter_agent.stream import STEADY_NS, Courier, Stream
 from meter_agent.worker import Inbox
+from onsite.backoff import FIRST_S, MOST_S, Backoff
+from onsite.errors import ServiceFault
 from protocol.keys import Signer
 
 OPENED = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nConnection: close\r\n\r\n"

@@ -15,7 +15,7 @@ from pydantic import BaseModel
 from backend.errors import Misconfigured
 from backend.settings import Settings, load_settings
 from meter_agent.config import Config, load_config
-from meter_agent.errors import ConfigError
+from onsite.errors import ConfigError
 
 QUIET = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 SCALARS = st.one_of(

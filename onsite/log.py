@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from .errors import DiskFull, LogDamaged, LogFailed
-from .keystore import sync_directory
+from .keyfile import sync_directory
 
 MAGIC = b"WPLOG\x00\x00\x01"
 _MARK = b"\xf5Wp\xa7"  # not valid UTF-8, so never inside the JSON of an entry
