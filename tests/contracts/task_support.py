@@ -25,6 +25,10 @@ METER_HASH = keccak(b"serial\0place")
 RESULT = keccak(b"what was done")
 NOBODY = bytes(20)
 
+TASK_TYPE = (
+    "(address,address,address,address,address,bytes32,uint64,uint64,uint32,uint8,bytes32,uint32,address,uint64,uint64,bytes32)"
+)
+
 PAY_KEY, NODE_KEY, METER_KEY = person("pay key"), person("node key"), person("meter key")
 
 
