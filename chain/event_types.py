@@ -125,6 +125,43 @@ class NewBusinessResumed(NamedTuple):
     guardian: bytes
 
 
+class TaskOpened(NamedTuple):
+    task: bytes
+    requester: bytes
+    node: bytes
+    price_micro: int
+
+
+class TaskPaid(NamedTuple):
+    """`amount_micro` is cumulative; the node was credited the difference."""
+
+    task: bytes
+    node: bytes
+    amount_micro: int
+    result: bytes
+
+
+class EnergySold(NamedTuple):
+    """The stretch of the meter's import register that this task paid for."""
+
+    task: bytes
+    meter_key: bytes
+    from_milliwatt_hours: int
+    through_milliwatt_hours: int
+
+
+class TaskCloseRequested(NamedTuple):
+    task: bytes
+    sender: bytes
+    ends_at_s: int
+
+
+class TaskClosed(NamedTuple):
+    task: bytes
+    paid_micro: int
+    returned_micro: int
+
+
 class Minted(NamedTuple):
     receipt_id: bytes
     to: bytes
@@ -150,6 +187,7 @@ Body = (
     | DeviceEnrolled | DeviceStatusChanged | OwnerChanged | OperatorChanged | ChannelChanged | KeyChanged
     | SessionOpened | LockRaised | ChargeClaimed | ClaimSkipped | CloseRequested | SessionClosed | CreditNoteGiven
     | Deposited | Withdrawn | NewBusinessStopped | NewBusinessResumed
+    | TaskOpened | TaskPaid | EnergySold | TaskCloseRequested | TaskClosed
     | Minted | PaidOut | Transfer
 )  # fmt: skip
 
@@ -165,6 +203,8 @@ CONTRACTS: dict[str, dict[str, Any]] = {
         SessionOpened, LockRaised, ChargeClaimed, ClaimSkipped, CloseRequested, SessionClosed, CreditNoteGiven,
         Deposited, Withdrawn, NewBusinessStopped, NewBusinessResumed,
     ),
+    # Not its deposits and withdrawals: those types mean the energy escrow's balances, which the books are kept of.
+    "TaskEscrow": _named(TaskOpened, TaskPaid, EnergySold, TaskCloseRequested, TaskClosed),
     "SettlementToken": _named(Minted, PaidOut, Transfer),
 }  # fmt: skip
 """Contract → event name → type."""

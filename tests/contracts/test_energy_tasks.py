@@ -17,7 +17,19 @@ from protocol.hashing import keccak
 from protocol.keys import Signer
 from protocol.task import START_TOLERANCE_S, STOP_GRACE_S, Completion, Proof, Task, earned_micro, energy_result
 from tests.contracts.support import person
-from tests.contracts.task_support import ASKED, CHANNEL, DEVICE, METER_HASH, METER_KEY, NODE_KEY, PAY_KEY, PRICE, TaskWorld, record, signed_frame
+from tests.contracts.task_support import (
+    ASKED,
+    CHANNEL,
+    DEVICE,
+    METER_HASH,
+    METER_KEY,
+    NODE_KEY,
+    PAY_KEY,
+    PRICE,
+    TaskWorld,
+    record,
+    signed_frame,
+)
 
 HIGH_S_ORDER = 0xFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFEBAAEDCE6AF48A03BBFD25E8CD0364141
 
@@ -64,7 +76,8 @@ def test_the_largest_figures_do_not_overflow(tasks: TaskWorld) -> None:
     tasks.pay(tasks.delivered(asked, PRICE, proof))
     assert (tasks.sold(), tasks.state(asked)["soldMilliwattHours"]) == (most, most)
     # another meter of the same key: the sum would not fit, and is not asked for
-    other = tasks.proof([record(1, tasks.world.now(), 0, meter_hash=keccak(b"b")), record(2, tasks.world.now(), most, meter_hash=keccak(b"b"))])
+    swapped = {"meter_hash": keccak(b"swapped")}
+    other = tasks.proof([record(1, tasks.world.now(), 0, **swapped), record(2, tasks.world.now(), most, **swapped)])
     tasks.reverts(tasks.delivered(asked, PRICE, other), "payee", "NothingNew")
 
 
@@ -191,10 +204,9 @@ BAD_RECORDS: list[tuple[str, Callable[[list[Record]], list[Record]], str]] = [
     ("another meter at the end", lambda r: [r[0], r[1]._replace(meter_hash=keccak(b"x"))], "MeterDiffers"),
     ("a fallen register", lambda r: [r[0]._replace(import_milliwatt_hours=ASKED + 1), r[1]], "RegisterFell"),
     *[
-        (f"{flag.name} at {where}", lambda r, flag=flag, where=where: [x._replace(flags=int(flag)) if n == where else x for n, x in enumerate(r)],
-         "RecordFlagged")
+        (f"{flag.name} at {at}", lambda r, flag=flag, at=at: [*r[:at], r[at]._replace(flags=int(flag)), *r[at + 1 :]], "RecordFlagged")
         for flag in (Flag.CLOCK_NOT_SYNCHRONISED, Flag.ESTIMATED, Flag.TAMPER, Flag.DOOR_OPEN, Flag.SEAL_BROKEN, Flag.QUARANTINED_REGISTER)
-        for where in (0, 1)
+        for at in (0, 1)
     ],
 ]  # fmt: skip
 
