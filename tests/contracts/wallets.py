@@ -112,8 +112,9 @@ class WalletWorld:
         return self.wallet.functions.openTaskBySignature(terms, task, lock_micro, deadline, changes.get("policy", self.policy), signature)
 
     def _sign(self, message: Any, changes: dict[str, Any]) -> bytes:
-        signer, domain = changes.get("signer", PAY_KEY), changes.get("domain", self.domain)
-        return bytes(changes.get("signature") or self.world.sign(domain, message, signer))
+        if "signature" in changes:
+            return bytes(changes["signature"])
+        return self.world.sign(changes.get("domain", self.domain), message, changes.get("signer", PAY_KEY))
 
     # ---------------------------------------------------------------- what the owner signs
 
