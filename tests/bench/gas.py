@@ -8,12 +8,15 @@ from __future__ import annotations
 from typing import Any
 
 from protocol.hashing import keccak
+from tests.contracts.gas import wallets
 from tests.contracts.support import World
 
 from .figure import Figure, figure
 
 BATCHES = (1, 10, 100)
 PAID_GOAL, METERED_GOAL = 15_500, 17_500
+WALLET_CREATE_GOAL, WALLET_SESSION_GOAL = 120_000, 110_000
+PAYMENTS_A_DAY, PAYMENT_GOAL = 1_440, 11
 LOCK_MICRO = 1_000_000
 DEADLINE_S = 10**11
 
@@ -88,4 +91,20 @@ def measure() -> list[Figure]:
         figure("session_open_gas", opened, "gas", transfer, "≤ 60,000", opened <= 60_000, f"prepaid, by the payer; {erc20}"),
         figure("session_open_relayed_gas", relayed, "gas", transfer, "≤ 67,000", relayed <= 67_000, f"prepaid, on a signature; {erc20}"),
     ]
-    return figures + claim_figures(world, metered=False) + claim_figures(world, metered=True)
+    paid = claim_figures(world, metered=False)
+    return figures + paid + claim_figures(world, metered=True) + wallet_figures(transfer, paid[-1].value)
+
+
+def wallet_figures(transfer: int, claim_gas: float) -> list[Figure]:
+    """Gas through a device's wallet, beside the same plain transfer; `claim_gas` is one paid row in a batch of 100."""
+    gas = wallets(World())
+    created, opened = gas["wallet_create"], max(gas["wallet_open_relayed"], gas["wallet_open_relayed_by_book"])
+    a_payment = claim_gas / PAYMENTS_A_DAY
+    ready = f"with a first policy on the owner's signature in the same transaction {gas['wallet_create_with_policy']:,}"
+    how = "pay key's intent, relayed; the dearer of both modes, of a list of two providers and the provider book; every check in"
+    daily = f"one row of a claim of 100 a day, {PAYMENTS_A_DAY:,} payments a row; reference: an ERC-20 transfer for each payment"
+    return [
+        figure("wallet_create_gas", created, "gas", transfer, f"≤ {WALLET_CREATE_GOAL:,}", created <= WALLET_CREATE_GOAL, ready),
+        figure("wallet_session_relayed_gas", opened, "gas", transfer, f"≤ {WALLET_SESSION_GOAL:,}", opened <= WALLET_SESSION_GOAL, how),
+        figure("payment_a_minute_gas", a_payment, "gas", transfer, f"≤ {PAYMENT_GOAL}", a_payment <= PAYMENT_GOAL, daily),
+    ]

@@ -12,10 +12,14 @@ import json
 from typing import Any
 
 from protocol.hashing import keccak
+from protocol.wallet import OwnerCall, wallet_domain
 from tests.contracts.support import ARTIFACTS, HOUR_S, ROOT, World, load_artifact
+from tests.contracts.wallets import WalletWorld
 
 SNAPSHOT = ROOT / "tests" / "contracts" / "gas_snapshot.json"
-CONTRACTS = ("AnchorLog", "DeviceRegistry", "EnergyEscrow", "SettlementToken")
+CONTRACTS = (
+    "AnchorLog", "DeviceRegistry", "DeviceWallet", "DeviceWalletFactory", "EnergyEscrow", "ProviderBook", "SettlementToken",
+)  # fmt: skip
 LOCK = 1_000_000
 BATCHES = (1, 10, 100)
 
@@ -25,14 +29,17 @@ GOALS = {
     "session_open_relayed": 67_000,
     "claim_paid_each_of_100": 15_500,
     "claim_metered_each_of_100": 17_500,
+    "wallet_create": 120_000,
+    "wallet_open_relayed": 110_000,
+    "wallet_open_relayed_by_book": 110_000,
 }
-"""Issue 3, line 23."""
+"""Issue 3, line 23; issue 4, Numbers."""
 
 
 def measure() -> dict[str, dict[str, int]]:
     """Every figure of the snapshot, gas of a claim a row and rounded up."""
     world = World()
-    return {"gas": {**anchors(world), **sessions(world), **claims(world)}, "bytes": sizes()}
+    return {"gas": {**anchors(world), **sessions(world), **claims(world), **wallets(World())}, "bytes": sizes()}
 
 
 def sizes() -> dict[str, int]:
@@ -104,6 +111,30 @@ def claims(world: World) -> dict[str, int]:
         assert not world.skipped(receipt)
         figures[f"claim_metered_each_of_{size}"] = -(-gas(receipt) // size)
     return figures
+
+
+def wallets(world: World) -> dict[str, int]:
+    """Through a wallet: the dearer of both modes, the first session of a wallet included."""
+    around = WalletWorld(world)
+    created = [gas(world.send(around.factory.functions.create(keccak(b"device %d" % n), around.owner), "stranger")) for n in range(5)]
+    device, deadline, call = keccak(b"ready device"), world.now() + HOUR_S, around.call_of("setPolicy", around.policy)
+    wallet = bytes.fromhex(around.factory.functions.walletOf(device, around.owner).call()[2:])
+    signature = world.sign(wallet_domain(world.chain_id, wallet), OwnerCall(keccak(call), 0, deadline), world.signers["owner"])
+    ready = gas(world.send(around.factory.functions.createAndCall(device, around.owner, call, 0, deadline, signature), "stranger"))
+    listed = [gas(world.send(around.open(around.terms(n, metered=n % 2 == 1), LOCK), "stranger")) for n in range(8)]
+    around.set_policy(around.policy_of(providers=(), max_day_micro=10**9))
+    world.send(around.book.functions.admit(world.address("payee")), "admin")
+    booked = [gas(world.send(around.open(around.terms(n, metered=n % 2 == 1), LOCK), "stranger")) for n in range(8, 16)]
+    terms = around.terms(8)
+    return {
+        "wallet_create": max(created),
+        "wallet_create_with_policy": ready,
+        "wallet_open_relayed": max(listed),
+        "wallet_open_relayed_by_book": max(booked),
+        "wallet_top_up_relayed": gas(world.send(around.top_up(terms, 2 * LOCK), "stranger")),
+        "wallet_request_close_relayed": gas(world.send(around.request_close(terms), "stranger")),
+        "wallet_withdraw": gas(world.send(around.wallet.functions.withdraw(world.address("stranger"), 5), "owner")),
+    }
 
 
 def as_text(table: dict[str, dict[str, int]]) -> str:
