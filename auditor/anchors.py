@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import NamedTuple
 
 from protocol.bundle import AnchorLink, SessionFacts, link_heads
 from protocol.evidence import Flag, Record
 
+from .frames import CheckedFrame
 from .log import Log
 from .report import Check, Problem, judge, short
 from .trust import Trust, trusted_links
@@ -56,8 +58,7 @@ def _foreign(session: SessionFacts, trust: Trust) -> str:
 def _order(links: Sequence[AnchorLink], heads: Sequence[bytes]) -> list[Problem]:
     """A chain's block times never fall."""
     problems = []
-    for i in range(1, len(links)):
-        before, now = links[i - 1], links[i]
+    for i, (before, now) in enumerate(pairwise(links), 1):
         if now.time_s < before.time_s and now.previous_head == heads[i - 1]:
             problems.append(Problem("links", f"link {i}", f"is dated {now.time_s} s, before the link before it ({before.time_s} s)"))
     return problems
@@ -93,20 +94,29 @@ def _doubt(links: Sequence[AnchorLink], heads: Sequence[bytes], trusted: Sequenc
     return f"{len(open_links)} epochs, from {newest} s on, come after the newest head you trust: anybody could have added them"
 
 
+def clock_end_s(frame: CheckedFrame) -> int | None:
+    """When the last record of a frame ended by a clock that its agent did not flag as wrong; None: no record says."""
+    for record in reversed(frame.records):
+        if type(record) is Record and not record.flags & _UNSYNCHRONISED:
+            return record.end_s
+    return None
+
+
 def time_problems(log: Log, anchors: Anchors) -> list[Problem]:
     """Records dated after their anchor, or long before the head that their frame had seen. Clocks flagged as wrong are skipped."""
-    made_s = {head: link.time_s for head, link in zip(link_heads(anchors.links), anchors.links, strict=True)}
+    links = anchors.links
+    made_s = dict(zip(link_heads(links), [link.time_s for link in links], strict=True))
     problems = []
     for frame in log.frames:
-        ends = [r.end_s for r in frame.records if isinstance(r, Record) and not r.flags & _UNSYNCHRONISED]
-        if not ends:
+        end_s = clock_end_s(frame)
+        if end_s is None:
             continue
-        if frame.link is not None and frame.link < len(anchors.links) and ends[-1] > anchors.links[frame.link].time_s + CLOCK_TOLERANCE_S:
-            what = f"ends at {ends[-1]} s, after its anchor was made ({anchors.links[frame.link].time_s} s)"
+        if frame.link is not None and frame.link < len(links) and end_s > links[frame.link].time_s + CLOCK_TOLERANCE_S:
+            what = f"ends at {end_s} s, after its anchor was made ({links[frame.link].time_s} s)"
             problems.append(Problem("times", frame.name, what))
         seen_s = made_s.get(frame.frame.head_seen)
-        if seen_s is not None and ends[-1] + FRAME_OPEN_S + CLOCK_TOLERANCE_S < seen_s:
-            what = f"ends at {ends[-1]} s, and its frame names a head that was made only at {seen_s} s"
+        if seen_s is not None and end_s + FRAME_OPEN_S + CLOCK_TOLERANCE_S < seen_s:
+            what = f"ends at {end_s} s, and its frame names a head that was made only at {seen_s} s"
             problems.append(Problem("times", frame.name, what))
     return problems
 

@@ -1,26 +1,21 @@
-"""Frames by themselves: records, root, signature, path into the epoch. The heavy part of an audit, shared out over the cores.
+"""Frames by themselves: records, root, signature, path into the epoch. The heavy part of an audit, shared out over the cores (`workers`).
 
 Each frame is judged alone, so order and number of processes cannot change a verdict.
 """
 
 from __future__ import annotations
 
-import gc
-import multiprocessing
-import os
-from collections.abc import Container, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager
-from typing import Any, NamedTuple
+from collections.abc import Container, Sequence
+from typing import NamedTuple
 
 from protocol import merkle
 from protocol.bundle import BundledFrame, HiddenRecord
-from protocol.errors import BadSignature, Malformed, ProtocolError
+from protocol.errors import BadSignature, Malformed
 from protocol.evidence import MAX_FRAME_RECORDS, Frame, Record, frame_digest, record_hash
 from protocol.hashing import ZERO32
 from protocol.keys import recover_address
 
-from .reading import Slice, read_slice
+from .reading import Slice, Source, read_slice
 from .report import Problem, short
 
 NOBODY = b""
@@ -29,7 +24,8 @@ NOBODY = b""
 class CheckedFrame(NamedTuple):
     """A frame and what it shows by itself: who signed it (NOBODY: no key makes that signature), and the root its path leads to.
 
-    `link` counts in the bundle's links; None: not anchored.
+    `link` counts in the bundle's links; None: not anchored. The last three follow from frame and records, and every check asks for them:
+    its first and last sequence, and when its last record that is not hidden ended (0: all are).
     """
 
     frame: Frame
@@ -38,19 +34,9 @@ class CheckedFrame(NamedTuple):
     link: int | None
     root: bytes
     records: tuple[Record | HiddenRecord, ...]
-
-    @property
-    def first(self) -> int:
-        return self.frame.first_sequence
-
-    @property
-    def last(self) -> int:
-        return self.frame.first_sequence + self.frame.count - 1
-
-    @property
-    def ended_s(self) -> int:
-        """When its last record that is not hidden ended; 0 if all are."""
-        return max((record.end_s for record in self.records if isinstance(record, Record)), default=0)
+    first: int
+    last: int
+    ended_s: int
 
     @property
     def name(self) -> str:
@@ -76,7 +62,9 @@ def examine(bundled: BundledFrame, where: str) -> tuple[CheckedFrame, list[Probl
     except Malformed as error:
         raise Malformed(error.what, f"{where}.frame.{error.where}") from None
     root = merkle.root_from_path(digest, path) if link is not None else ZERO32
-    checked = CheckedFrame(frame, digest, signer, link, root, records)
+    ended_s = max([record.end_s for record in records if type(record) is Record], default=0)
+    last = frame.first_sequence + frame.count - 1
+    checked = CheckedFrame(frame, digest, signer, link, root, records, frame.first_sequence, last, ended_s)
     try:
         _check_records(checked, problems)
     except Malformed as error:
@@ -111,10 +99,10 @@ def _name_missing(checked: CheckedFrame, found: list[int], problems: list[Proble
         )
 
 
-def examine_slice(part: Slice) -> Chunk:
+def examine_slice(source: Source, part: Slice) -> Chunk:
     """The frames of one slice. Raises `Malformed` naming the frame whose form is wrong."""
     chunk = Chunk([], [])
-    for bundled in read_slice(part):
+    for bundled in read_slice(source, part):
         checked, problems = examine(bundled, f"frame of record {bundled.frame.first_sequence}")
         chunk.frames.append(checked)
         if problems:
@@ -122,73 +110,18 @@ def examine_slice(part: Slice) -> Chunk:
     return chunk
 
 
-_Plain = tuple[list[tuple[Any, ...]], list[Problem]]
-"""A chunk as plain tuples: named ones take three times as long through a pipe."""
-
-
-def _plain(chunk: Chunk) -> _Plain:
-    return [(tuple(f.frame), f.digest, f.signer, f.link, f.root, [tuple(r) for r in f.records]) for f in chunk.frames], chunk.problems
-
-
-def _named(plain: _Plain) -> Chunk:
-    new = tuple.__new__
-    frames = []
-    for frame, digest, signer, link, root, records in plain[0]:
-        named = tuple([new(Record if len(r) > 2 else HiddenRecord, r) for r in records])
-        frames.append(new(CheckedFrame, (new(Frame, frame), digest, signer, link, root, named)))
-    return Chunk(frames, plain[1])
-
-
-_slices: list[Slice] = []
-
-
-def _enter(slices: list[Slice]) -> None:
-    global _slices
-    _slices = slices
-    gc.disable()  # a worker builds trees of tuples without a cycle, and ends soon
-
-
-def _examine_shared(number: int) -> _Plain | ProtocolError:
-    try:
-        return _plain(examine_slice(_slices[number]))
-    except ProtocolError as error:
-        return error
-
-
-@contextmanager
-def examination(slices: list[Slice], processes: int | None = None) -> Iterator[Iterator[Chunk]]:
-    """The slices' chunks in order, worked out on `processes` cores (default: all) from the moment this is entered.
-
-    Taking them raises `Malformed` naming the frame.
-    """
-    count = min(processes or os.cpu_count() or 1, len(slices))
-    if count <= 1 or "fork" not in multiprocessing.get_all_start_methods():
-        yield (examine_slice(part) for part in slices)
-        return
-    # Forked, the workers have the text already; only what they found crosses a pipe. A worker that is killed breaks the pool, not the wait.
-    pool = ProcessPoolExecutor(count, multiprocessing.get_context("fork"), _enter, (slices,))
-    try:
-        yield map(_unwrap, pool.map(_examine_shared, range(len(slices))))
-    finally:
-        pool.shutdown(cancel_futures=True)
-
-
-def _unwrap(result: _Plain | ProtocolError) -> Chunk:
-    if isinstance(result, ProtocolError):
-        raise result
-    return _named(result)
-
-
-def belongs(frame: CheckedFrame, device: bytes, keys: Container[bytes], roots: Sequence[bytes]) -> list[Problem]:
-    """Problems of a frame with the bundle around it: another device, a stranger's signature, a path to another root."""
+def stray_problems(frames: Sequence[CheckedFrame], device: bytes, keys: Container[bytes], roots: Sequence[bytes]) -> list[Problem]:
+    """Problems of frames with the bundle around them: another device, a stranger's signature, a path to another root."""
     problems = []
-    if frame.frame.device != device:
-        problems.append(Problem("record-hashes", frame.name, f"is of device {short(frame.frame.device)}, not of the bill's"))
-    if frame.signer not in keys and frame.signer != NOBODY:
-        what = f"signed by 0x{frame.signer.hex()}, which was never a meter key of this device, or changed after signing"
-        problems.append(Problem("frame-signatures", frame.name, what))
-    if frame.link is not None and frame.link >= len(roots):
-        problems.append(Problem("epoch-inclusion", frame.name, f"names link {frame.link}, and there are {len(roots)}"))
-    elif frame.link is not None and frame.root != roots[frame.link]:
-        problems.append(Problem("epoch-inclusion", frame.name, f"its path does not lead to the root of link {frame.link}"))
+    for frame in frames:
+        head, _, signer, link, root, *_ = frame
+        if head.device != device:
+            problems.append(Problem("record-hashes", frame.name, f"is of device {short(head.device)}, not of the bill's"))
+        if signer not in keys and signer != NOBODY:
+            what = f"signed by 0x{signer.hex()}, which was never a meter key of this device, or changed after signing"
+            problems.append(Problem("frame-signatures", frame.name, what))
+        if link is not None and link >= len(roots):
+            problems.append(Problem("epoch-inclusion", frame.name, f"names link {link}, and there are {len(roots)}"))
+        elif link is not None and root != roots[link]:
+            problems.append(Problem("epoch-inclusion", frame.name, f"its path does not lead to the root of link {link}"))
     return problems

@@ -44,20 +44,22 @@ def walk(frames: Sequence[CheckedFrame]) -> Log:
     before: CheckedFrame | None = None
     ended_s = 0  # of everything so far
     for position, now in enumerate(frames):
-        if before is None or now.frame.incarnation != before.frame.incarnation:
-            if now.frame.incarnation in seen_incarnations:
-                what = f"incarnation {short(now.frame.incarnation)} comes back after another had begun"
-                problems.append(Problem("incarnations", now.name, what))
-            seen_incarnations.add(now.frame.incarnation)
-        if before is not None:
+        incarnation = now.frame.incarnation
+        same = before is not None and incarnation == before.frame.incarnation
+        if not same:
+            if incarnation in seen_incarnations:
+                problems.append(Problem("incarnations", now.name, f"incarnation {short(incarnation)} comes back after another had begun"))
+            seen_incarnations.add(incarnation)
+        if before is not None and not (same and now.first == before.last + 1 and now.frame.previous_frame == before.digest):
             fork = place.get(now.frame.previous_frame)
-            if fork is not None and now.frame.incarnation != before.frame.incarnation and now.first <= before.last:
+            if fork is not None and not same and now.first <= before.last:
                 _judge_fork(now, frames[fork], before, ended_s, problems, rolled_back)
             else:
                 _judge_step(before, now, problems)
         place[now.digest] = position
         before = now
-        ended_s = max(ended_s, now.ended_s)
+        if now.ended_s > ended_s:
+            ended_s = now.ended_s
     return Log(tuple(frames), tuple(problems), tuple(rolled_back))
 
 

@@ -55,11 +55,11 @@ def key_heads(device: bytes, events: Sequence[KeyEvent]) -> list[bytes]:
 
 def trusted_links(links: Sequence[AnchorLink], heads: Sequence[bytes], trust: Trust) -> list[bool]:
     """For each link of the bundle (`heads[i]`: the head after it) whether a trusted head commits to it."""
-    trusted = [False] * len(links)
-    commits = False
-    for i in range(len(links) - 1, -1, -1):
-        following = links[i + 1] if i + 1 < len(links) else None
-        follows = following is not None and following.anchorer == links[i].anchorer and following.previous_head == heads[i]
-        commits = (commits and follows) or heads[i] in trust.heads
-        trusted[i] = commits
-    return trusted
+    trusted: list[bool] = []
+    commits, anchorer, previous_head = False, b"", b""  # of the link after this one
+    known = trust.heads
+    for link, head in zip(reversed(links), reversed(heads), strict=True):
+        commits = (commits and link.anchorer == anchorer and head == previous_head) or head in known
+        anchorer, previous_head = link.anchorer, link.previous_head
+        trusted.append(commits)
+    return trusted[::-1]

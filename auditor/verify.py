@@ -7,7 +7,7 @@ bill and money. Every check is reported whatever the others say, so that one fau
 from __future__ import annotations
 
 import gc
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from importlib.metadata import version
 from typing import Any, NamedTuple
@@ -16,10 +16,11 @@ from protocol.bundle import Bundle
 from protocol.errors import Malformed
 
 from . import anchors, attached, conflicts, device_keys, log, money, pricing, receipts, registers
-from .frames import CheckedFrame, belongs, examination, examine
-from .reading import open_bundle
+from .frames import CheckedFrame, Chunk, examine, stray_problems
+from .reading import Opened, Unpacking, open_bundle
 from .report import CHECKS, Check, Problem, Report, Verdict, in_order, judge
 from .trust import Trust
+from .workers import cores, workers
 
 CHAIN_FACTS = "as the file says; `compare-chain` asks your own node"
 
@@ -51,14 +52,30 @@ class Examined(NamedTuple):
 
 
 def examine_file(raw: bytes, processes: int | None = None) -> Examined:
-    """A bundle with its frames examined. Raises `Malformed`."""
+    """A bundle with its frames examined on `processes` cores (default: all). Raises `Malformed`."""
+    count = cores(processes)
+    if count > 1 and Unpacking.suits(raw):
+        unpacking = Unpacking(raw)
+        with workers(count, unpacking.source) as examined:
+            chunks = examined(unpacking.slices())
+            if unpacking.opened is not None:
+                try:
+                    return _gather(unpacking.opened, chunks)
+                except Malformed:
+                    pass  # read as it stands, the file shows what is wrong with it, and where
     opened = open_bundle(raw)
-    with examination(opened.slices, processes) as chunks:
-        bundle = opened.head()  # while the frames are being examined
-        examined = list(chunks)
+    with workers(min(count, len(opened.slices)), opened.source) as examined:
+        return _gather(opened, examined(opened.slices))
+
+
+def _gather(opened: Opened, chunks: Iterable[Chunk]) -> Examined:
+    bundle = opened.head()  # while the frames are being examined
     disputed, problems = _conflicts(bundle)
-    frames = [frame for chunk in examined for frame in chunk.frames]
-    return Examined(bundle, frames, disputed, problems + [problem for chunk in examined for problem in chunk.problems])
+    frames: list[CheckedFrame] = []
+    for chunk in chunks:
+        frames += chunk.frames
+        problems += chunk.problems
+    return Examined(bundle, frames, disputed, problems)
 
 
 def verify(raw: bytes, trust: Trust | None = None, *, subject: str = "bundle", processes: int | None = None) -> Report:
@@ -94,9 +111,8 @@ def judge_bundle(subject: str, examined: Examined, trust: Trust) -> Report:
     bundle, frames, disputed, problems = examined
     session = bundle.session
     keys, roots = examined.keys, [link.root for link in bundle.links]
-    problems = [*problems, *(problem for frame in frames for problem in belongs(frame, session.device, keys, roots))]
     walked = log.walk(frames)
-    problems = [*problems, *walked.problems, *log.coverage(session, walked)]
+    problems = [*problems, *stray_problems(frames, session.device, keys, roots), *walked.problems, *log.coverage(session, walked)]
     records = walked.records()
     hidden_problems, gone, hidden = attached.erasure_problems(bundle, walked)
     problems += hidden_problems + registers.register_problems(session, records, bundle.hand_overs)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import zlib
+from collections.abc import Iterator
 from typing import Any
 
 import orjson
@@ -22,6 +23,8 @@ MAX_JSON_BYTES = 256 << 20
 MAX_JSON_VALUES = 16_000_000
 """Commas in the JSON: bounds the Python objects it can become (about 64 bytes each) where the text is nothing but `[],[],`."""
 
+PIECE_BYTES = 1 << 18
+"""Packed bytes that are unpacked at once: about a slice of frames (`auditor.reading`), so that the next stage need not wait."""
 _GZIP = 31  # zlib's wbits for one gzip member
 
 
@@ -33,27 +36,47 @@ def pack(document: dict[str, Any]) -> bytes:
 
 def inflate(packed: bytes) -> bytes:
     """The JSON text in a gzip file, or plain JSON (begins with `{`) as it is. Raises `Malformed` at the limits above."""
+    return b"".join(inflate_pieces(packed))
+
+
+def inflate_pieces(packed: bytes) -> Iterator[bytes]:
+    """What `inflate` gives, piece by piece as it is unpacked. Only after the last piece is it sure that the file was whole."""
     if len(packed) > MAX_PACKED_BYTES:
         raise Malformed(f"has {len(packed)} bytes, more than the {MAX_PACKED_BYTES} this program takes", "file")
-    text = packed if packed[:1] == b"{" else _inflate(packed)
-    if text.count(b",") > MAX_JSON_VALUES:
+    values = 0
+    for piece in [packed] if is_plain(packed) else _inflate(packed):
+        values += piece.count(b",")
+        yield piece
+    if values > MAX_JSON_VALUES:
         raise Malformed(f"holds more than {MAX_JSON_VALUES} values, the most this program takes", "file")
-    return text
 
 
-def _inflate(packed: bytes) -> bytes:
-    stream = zlib.decompressobj(_GZIP)
-    try:
-        text = stream.decompress(packed, MAX_JSON_BYTES + 1)
-    except zlib.error as error:
-        raise Malformed(f"is not gzip, or was damaged ({error})", "file") from None
-    if len(text) > MAX_JSON_BYTES:
-        raise Malformed(f"unpacks to more than {MAX_JSON_BYTES} bytes, the most this program takes", "file")
+def is_plain(packed: bytes) -> bool:
+    """Whether a file is JSON as it stands."""
+    return packed[:1] == b"{"
+
+
+def stated_size(packed: bytes) -> int:
+    """The size of the text by the file's own word (RFC 1952, ISIZE); a gzip stream of another size is refused when it ends."""
+    return int.from_bytes(packed[-4:], "little")
+
+
+def _inflate(packed: bytes) -> Iterator[bytes]:
+    stream, size, fed = zlib.decompressobj(_GZIP), 0, 0
+    while not stream.eof and fed < len(packed):
+        try:
+            piece = stream.decompress(packed[fed : fed + PIECE_BYTES], MAX_JSON_BYTES + 1 - size)
+        except zlib.error as error:
+            raise Malformed(f"is not gzip, or was damaged ({error})", "file") from None
+        fed, size = fed + PIECE_BYTES, size + len(piece)
+        if size > MAX_JSON_BYTES:
+            raise Malformed(f"unpacks to more than {MAX_JSON_BYTES} bytes, the most this program takes", "file")
+        yield piece
     if not stream.eof:
         raise Malformed("ends too early: the gzip stream was cut short", "file")
-    if stream.unused_data:
-        raise Malformed(f"has {len(stream.unused_data)} bytes after the end of the gzip stream", "file")
-    return text
+    after = len(stream.unused_data) + max(0, len(packed) - fed)
+    if after:
+        raise Malformed(f"has {after} bytes after the end of the gzip stream", "file")
 
 
 def _refuse_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

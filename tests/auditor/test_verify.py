@@ -91,7 +91,7 @@ def test_one_process_or_many_say_the_same() -> None:
 
 def test_a_worker_that_is_killed_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     raw = encode_bundle(Evidence(records=1_200, real_trees=False).bundle())
-    monkeypatch.setattr(frames_module, "examine_slice", lambda part: os.kill(os.getpid(), signal.SIGKILL))
+    monkeypatch.setattr(frames_module, "examine_slice", lambda *_: os.kill(os.getpid(), signal.SIGKILL))
     with pytest.raises(BrokenProcessPool):
         verify(raw, processes=2)
 
