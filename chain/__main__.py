@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import getpass
-import json
 import re
-import stat
 import sys
 from pathlib import Path
 from typing import Annotated, NoReturn
@@ -13,10 +10,6 @@ from typing import Annotated, NoReturn
 import typer
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, help="Our contracts on a chain: deploy them, check them.")
-
-DEVELOPMENT_CHAIN_ID = 31337
-DEVELOPMENT_MNEMONIC = "test test test test test test test test test test test junk"
-"""The accounts that development chains fund. Everybody has these keys."""
 
 RpcOption = Annotated[str, typer.Option("--rpc", help="The node's JSON-RPC address (http:// or https://).")]
 DepthOption = Annotated[
@@ -41,9 +34,10 @@ def deploy(
     from chain.deploy import Roles
     from chain.deploy import deploy as run
     from chain.errors import ChainError
+    from chain.keyfile import secret_of
 
     try:
-        secret = _secret(rpc, key_file, passphrase_file, dev_account)
+        secret = secret_of(rpc, key_file, passphrase_file, dev_account)
         own = _address_of(secret)
         keeper = _address(cap_keeper, "--cap-keeper") if cap_keeper else _next_dev_address(dev_account)
         if keeper is None or keeper == own:
@@ -74,50 +68,6 @@ def check(
     print(f"chain {found.chain_id}: all contracts stand where {deployment} says, and their code is that of our artifacts")
 
 
-def _secret(rpc_url: str, key_file: Path | None, passphrase_file: Path | None, dev_account: int | None) -> bytes:
-    if (key_file is None) == (dev_account is None):
-        _fail("give either --key-file or --dev-account")
-    if key_file is not None:
-        return _from_key_file(key_file, passphrase_file)
-    from chain.rpc import Rpc
-
-    with Rpc(rpc_url) as rpc:
-        chain_id = rpc.chain_id()
-    if chain_id != DEVELOPMENT_CHAIN_ID:
-        _fail(f"--dev-account: everybody has that key, and chain {chain_id} is no development chain; use --key-file")
-    assert dev_account is not None
-    return _dev_secret(dev_account)
-
-
-def _dev_secret(number: int) -> bytes:
-    from eth_account.hdaccount.deterministic import HDPath
-    from eth_account.hdaccount.mnemonic import Mnemonic
-
-    return bytes(HDPath(f"m/44'/60'/0'/0/{number}").derive(Mnemonic.to_seed(DEVELOPMENT_MNEMONIC)))
-
-
-def _from_key_file(path: Path, passphrase_file: Path | None) -> bytes:
-    from eth_account import Account
-
-    try:
-        for each in (path, passphrase_file):
-            if each is not None and stat.S_IMODE(each.stat().st_mode) & 0o077:
-                _fail(f"{each}: others may read it; chmod 600 it first")
-        document = json.loads(path.read_bytes())
-        if passphrase_file is not None:
-            passphrase = passphrase_file.read_text().rstrip("\n")
-        elif sys.stdin.isatty():
-            passphrase = getpass.getpass(f"Passphrase of {path}: ")
-        else:
-            _fail("--passphrase-file: needed where nobody can be asked")
-        return bytes(Account.decrypt(document, passphrase))
-    except OSError as error:
-        _fail(f"{error.filename}: {error.strerror}")
-    except (ValueError, TypeError, KeyError) as error:
-        why = "wrong passphrase" if "MAC" in str(error) else "it is not a Web3 Secret Storage (v3) file"
-        _fail(f"{path}: {why}")
-
-
 def _address_of(secret: bytes) -> bytes:
     from protocol.keys import Signer
 
@@ -125,7 +75,9 @@ def _address_of(secret: bytes) -> bytes:
 
 
 def _next_dev_address(dev_account: int | None) -> bytes | None:
-    return None if dev_account is None else _address_of(_dev_secret(dev_account + 1))
+    from chain.keyfile import dev_secret
+
+    return None if dev_account is None else _address_of(dev_secret(dev_account + 1))
 
 
 def _address(text: str, option: str) -> bytes:

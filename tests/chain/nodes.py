@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from chain.__main__ import _dev_secret as dev_secret
+from chain.keyfile import dev_secret
 from protocol.keys import Signer
 
 ROOT = Path(__file__).resolve().parents[2]
