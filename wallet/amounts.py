@@ -11,7 +11,7 @@ MAX_MICRO = 2**64 - 1
 
 def parse_micro(text: str) -> int:
     """`12.5` → 12500000. Raises `ValueError` for what is no amount, or finer than a micro-unit."""
-    found = re.fullmatch(r"(\d{1,14})(?:\.(\d{1,6}))?", text.strip())
+    found = re.fullmatch(r"([0-9]{1,14})(?:\.([0-9]{1,6}))?", text.strip())
     if found is None:
         raise ValueError(f"{text!r} is no amount: write tokens such as 12 or 12.50, with at most 6 decimals")
     micro = int(found[1]) * MICRO + int((found[2] or "").ljust(6, "0"))
