@@ -1,4 +1,4 @@
-"""`python -m chain`: deploy the contracts, or compare a chain with a deployment file."""
+"""`python -m chain`: deploy the contracts, compare a chain with a deployment file, claim without a service."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-app = typer.Typer(add_completion=False, no_args_is_help=True, help="Our contracts on a chain: deploy them, check them.")
+app = typer.Typer(add_completion=False, no_args_is_help=True, help="Our contracts on a chain: deploy them, check them, claim from them.")
 
 RpcOption = Annotated[str, typer.Option("--rpc", help="The node's JSON-RPC address (http:// or https://).")]
 DepthOption = Annotated[
@@ -66,6 +66,39 @@ def check(
     except ChainError as error:
         _fail(str(error))
     print(f"chain {found.chain_id}: all contracts stand where {deployment} says, and their code is that of our artifacts")
+
+
+@app.command()
+def claim(
+    amounts: Annotated[Path, typer.Argument(help="Signed amounts with their terms: from python -m meter_agent amounts.")],
+    rpc: RpcOption,
+    deployment: Annotated[Path, typer.Option(help="The deployment file.")],
+    key_file: Annotated[Path | None, typer.Option(help="Who sends (and pays gas): a Web3 Secret Storage (v3) file.")] = None,
+    passphrase_file: Annotated[Path | None, typer.Option(help="File with the key file's passphrase; left out: asked for.")] = None,
+    dev_account: Annotated[int | None, typer.Option(min=0, max=98, help="A development chain's well-known account instead.")] = None,
+    finality_depth: DepthOption = None,
+    timeout: Annotated[float, typer.Option(min=1, help="Seconds to wait for final blocks.")] = 120.0,
+) -> None:
+    """Claim what payers signed, without a service. Anyone may send it: only the payees of the terms are credited. Again: harmless."""
+    from chain.client import ChainClient
+    from chain.deployment import load
+    from chain.errors import ChainError
+    from chain.escape import claim_all, read_amounts
+    from chain.keyfile import secret_of
+    from chain.transactions import TransactionSigner
+
+    try:
+        items = read_amounts(amounts)
+        secret = secret_of(rpc, key_file, passphrase_file, dev_account)
+        with ChainClient(rpc, load(deployment), finality_depth=finality_depth) as client:
+            client.check()
+            told = claim_all(client, TransactionSigner(client, secret), items, timeout)
+    except ChainError as error:
+        _fail(str(error))
+    for line in told.lines:
+        print(line)
+    if not told.all_stand:
+        raise typer.Exit(1)
 
 
 def _address_of(secret: bytes) -> bytes:

@@ -1,4 +1,4 @@
-"""`python -m meter_agent init|run|rotate|show|log`: the agent's command line. Commands import what they need, so that
+"""`python -m meter_agent init|run|rotate|show|log|amounts`: the agent's command line. Commands import what they need, so that
 `--help` is quick.
 """
 
@@ -160,6 +160,18 @@ def log(
 
     for line in log_lines(state, last, as_json=as_json):
         typer.echo(line)
+
+
+@app.command()
+def amounts(state: State) -> None:
+    """Every session's highest signed amount with its terms, as JSON: what `python -m chain claim` takes when the service
+    is gone.
+    """
+    import json
+
+    from .amounts import signed_amounts
+
+    typer.echo(json.dumps(signed_amounts(state), indent=1))
 
 
 def _log_to_stderr() -> None:
