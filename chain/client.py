@@ -50,6 +50,15 @@ class KeySpan(NamedTuple):
     last_frame: bytes
 
 
+class PublishedOffer(NamedTuple):
+    """An offer in the provider book; `withdrawn_at_s` 0: it was not taken back. UTC seconds."""
+
+    provider: bytes
+    valid_from_s: int
+    valid_until_s: int
+    withdrawn_at_s: int
+
+
 class ChainClient(Rpc):
     """A node and a deployment. `calls` encodes what can be sent to it."""
 
@@ -143,6 +152,17 @@ class ChainClient(Rpc):
     def is_operator(self, account: bytes, at: bytes | None = None) -> bool:
         """Whether the registry's admin has admitted this account."""
         return bool(self._view("DeviceRegistry", "hasRole", OPERATOR_ROLE, account, at=at)[0])
+
+    # --- ProviderBook ---
+
+    def is_provider(self, account: bytes, at: bytes | None = None) -> bool:
+        """Whether the book's registrar has admitted this account as a provider."""
+        return bool(self._view("ProviderBook", "isRegistered", account, at=at)[0])
+
+    def offer(self, offer_hash: bytes, at: bytes | None = None) -> PublishedOffer | None:
+        """What the book keeps of an offer, None if it was never published."""
+        found = PublishedOffer(*self._view("ProviderBook", "offerOf", offer_hash, at=at))
+        return found if any(found.provider) else None
 
     def _view(self, contract: str, function: str, *arguments: object, at: bytes | None) -> tuple[Any, ...]:
         coded = interface(contract).functions[function]

@@ -182,6 +182,33 @@ class Transfer(NamedTuple):
     value: int
 
 
+class ProviderAdmitted(NamedTuple):
+    provider: bytes
+
+
+class ProviderDismissed(NamedTuple):
+    provider: bytes
+
+
+class OfferPublished(NamedTuple):
+    provider: bytes
+    offer_hash: bytes
+    number: int
+    valid_from_s: int
+    valid_until_s: int
+
+
+class OfferWithdrawn(NamedTuple):
+    provider: bytes
+    offer_hash: bytes
+
+
+class WalletCreated(NamedTuple):
+    wallet: bytes
+    device: bytes
+    owner: bytes
+
+
 Body = (
     Anchored
     | DeviceEnrolled | DeviceStatusChanged | OwnerChanged | OperatorChanged | ChannelChanged | KeyChanged
@@ -189,6 +216,7 @@ Body = (
     | Deposited | Withdrawn | NewBusinessStopped | NewBusinessResumed
     | TaskOpened | TaskPaid | EnergySold | TaskCloseRequested | TaskClosed
     | Minted | PaidOut | Transfer
+    | ProviderAdmitted | ProviderDismissed | OfferPublished | OfferWithdrawn | WalletCreated
 )  # fmt: skip
 
 
@@ -206,5 +234,7 @@ CONTRACTS: dict[str, dict[str, Any]] = {
     # Not its deposits and withdrawals: those types mean the energy escrow's balances, which the books are kept of.
     "TaskEscrow": _named(TaskOpened, TaskPaid, EnergySold, TaskCloseRequested, TaskClosed),
     "SettlementToken": _named(Minted, PaidOut, Transfer),
+    "ProviderBook": _named(ProviderAdmitted, ProviderDismissed, OfferPublished, OfferWithdrawn),
+    "DeviceWalletFactory": _named(WalletCreated),
 }  # fmt: skip
 """Contract → event name → type."""

@@ -12,6 +12,7 @@ from chain.calls import Call
 from chain.deployment import Deployment
 from protocol.hashing import keccak
 from protocol.money import Open, RequestClose, Terms, TopUp
+from protocol.offer import Offer
 from protocol.wallet import OpenTask, OwnerCall, Policy, check_policy
 
 
@@ -87,6 +88,32 @@ class Wallets:
     def request_close(self, terms: Terms) -> Call:
         """Ask to close a session of the wallet that the terms name as payer."""
         return _to(terms.payer, "requestClose", terms)
+
+    # --- the provider book ---
+
+    def admit_provider(self, provider: bytes) -> Call:
+        """By the book's registrar. A second time reverts."""
+        return self._book("admit", provider)
+
+    def dismiss_provider(self, provider: bytes) -> Call:
+        """By the book's registrar. A second time reverts."""
+        return self._book("dismiss", provider)
+
+    def publish_offer(self, offer: Offer, signature: bytes) -> Call:
+        """On the provider's signature of the offer hash. Anyone may send it; the number makes it once."""
+        return self._book("publish", offer, signature)
+
+    def withdraw_offer(self, offer_hash: bytes) -> Call:
+        """By the provider itself. A second time reverts."""
+        return self._book("withdraw", offer_hash)
+
+    def withdraw_offer_by_signature(self, offer_hash: bytes, signature: bytes) -> Call:
+        """On the provider's signed `WithdrawOffer`. Anyone may send it."""
+        return self._book("withdrawBySignature", offer_hash, signature)
+
+    def _book(self, function: str, *arguments: object) -> Call:
+        name = "ProviderBook"
+        return Call(self._deployment.address_of(name), interface(name).functions[function].encode(*arguments), f"{name}.{function}")
 
     def _factory(self, function: str, *arguments: object) -> Call:
         name = "DeviceWalletFactory"
