@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from threading import Lock
 from typing import Any
 
 from sqlalchemy import event
 from sqlalchemy.orm import Session
 
 from chain.calls import Calls
+from chain.client import ChainClient
 from chain.deployment import Deployment
 from chain.deployment import load as load_deployment
 from chain.errors import DeploymentError
+from chain.wallet_calls import Wallets
 from protocol.eip712 import Domain, control_domain, hex_bytes, money_domain
 from protocol.hashing import keccak
 
@@ -22,6 +25,8 @@ from .settings import Settings
 from .store.db import Database
 from .store.keys import ServiceKeys, load_keys
 
+NODE_TIMEOUT_S = 3.0
+"""A payer waits at the door for so long; loops have a client and patience of their own."""
 _ACCESS_LABEL = b"wattproof access token"
 
 
@@ -34,12 +39,14 @@ class Service:
         self.db = db
         self.deployment = deployment
         self.calls = Calls(deployment)
+        self.wallets = Wallets(deployment)
         self.hub = Hub()
         self.clock: Callable[[], float] = time.time  # UTC seconds; the one clock of the service
-        self.started_s = self.now_s()
         self.money: Domain = money_domain(deployment.chain_id, deployment.escrow)
         self.control: Domain = control_domain(deployment.chain_id, deployment.registry)
         self.caches: dict[str, Any] = {}
+        self._node: ChainClient | None = None
+        self._node_lock = Lock()
         event.listen(db.session_class, "after_commit", self._committed)
 
     @classmethod
@@ -52,6 +59,13 @@ class Service:
         except DeploymentError as error:
             raise Misconfigured(str(error), "chain.deployment_file") from None
         return cls(settings, keys, Database(settings.database), deployment)
+
+    def node(self) -> ChainClient:
+        """The chain, for questions a request asks of it; its answers are waited for only a little. Never within a transaction."""
+        with self._node_lock:
+            if self._node is None:
+                self._node = ChainClient(self.settings.chain.rpc_url, self.deployment, timeout_s=NODE_TIMEOUT_S)
+            return self._node
 
     def now_s(self) -> int:
         """UTC seconds by this machine's clock, whole."""
@@ -74,6 +88,12 @@ class Service:
     def wake(self, db: Session, device: bytes) -> None:
         """Tell the agent's stream, once `db` has committed, that there is something for it."""
         self.after_commit(db, lambda: self.hub.wake(device))
+
+    def close(self) -> None:
+        """Close what was opened to chain and database."""
+        if self._node is not None:
+            self._node.close()
+        self.db.close()
 
     @staticmethod
     def _committed(db: Session) -> None:

@@ -40,6 +40,16 @@ class Conflict(ServiceError):
     status, code, title = 409, "conflict", "This contradicts what is already so"
 
 
+class Refused(ServiceError):
+    """Something signed that must not be taken, by a name that stays the same: a contract's error, or a rule's. Programs go by the name."""
+
+    status, code, title = 409, "refused", "What was signed must not be taken"
+
+    def __init__(self, name: str, detail: str, where: str = "") -> None:
+        self.code = name
+        super().__init__(detail, where)
+
+
 class TooMany(ServiceError):
     status, code, title, transient = 429, "too-many", "Too many at once", True
 

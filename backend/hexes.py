@@ -26,6 +26,11 @@ def signature_in(text: str, where: str) -> bytes:
     return _sized(text, 65, where)
 
 
+def any_signature_in(text: str, where: str) -> bytes:
+    """A signature of any length: of a key, or whatever an account with code takes."""
+    return _sized(text, None, where)
+
+
 def id_in_path(text: str, where: str) -> bytes:
     """32 bytes that name something: what is not even an id is not found."""
     try:
@@ -34,7 +39,7 @@ def id_in_path(text: str, where: str) -> bytes:
         raise NotFound("ids are 0x and 64 hexadecimal digits", where) from None
 
 
-def _sized(text: str, size: int, where: str) -> bytes:
+def _sized(text: str, size: int | None, where: str) -> bytes:
     try:
         return hex_bytes(text, size, where)
     except Malformed as error:

@@ -142,7 +142,7 @@ class Loops:
             Loop(service, "restore", 1.0, _always(service, restoring.round_), acts=False),
             Loop(service, "reconcile", settings.settlement.reconcile_seconds, _reconcile(service, client), acts=True),
         ]
-        keys = {key.address: key for key in (service.keys.sender, service.keys.payee)}
+        keys = service.keys.payees
         self.loops += [Loop(service, f"sender {to_hex(a)}", poll, _sending(service, client, key), acts=True) for a, key in keys.items()]
 
     def start(self) -> None:

@@ -22,13 +22,18 @@ class _Section(BaseModel):
 
 
 class Keys(_Section):
-    """Files, one a role. `payee_file` absent: the sender is also the payee."""
+    """Files, one a role. `payee_file` absent: the sender is also the payee.
+
+    A payee whose key is here gets its sessions closed as soon as they are claimed, and withdraws its offers by itself; without it the
+    money comes all the same, after the payer's request and the delay of the terms.
+    """
 
     passphrase_file: Path = Path("passphrase")
     service_file: Path = Path("keys/service.json")
     control_file: Path = Path("keys/control.json")
     sender_file: Path = Path("keys/sender.json")
     payee_file: Path | None = None
+    further_payee_files: list[Path] = Field(default=[], max_length=100, description="accounts of further operators that are paid")
     operator_token_file: Path = Path("operator.token")
 
 

@@ -11,7 +11,7 @@ from chain.abi import interface
 from chain.artifacts import check_code, load
 from chain.calls import OPERATOR_ROLE, Calls
 from chain.deployment import Deployment
-from chain.errors import BadAnswer, WrongChain
+from chain.errors import BadAnswer, Reverted, WrongChain
 from chain.rpc import Rpc
 from protocol.money import Terms
 
@@ -121,6 +121,19 @@ class ChainClient(Rpc):
     def permit_nonce(self, owner: bytes, at: bytes | None = None) -> int:
         """The nonce the owner's next ERC-2612 permit must carry."""
         return int(self._view("SettlementToken", "nonces", owner, at=at)[0])
+
+    # --- accounts with code ---
+
+    def is_valid_signature(self, account: bytes, digest: bytes, signature: bytes) -> bool | None:
+        """Whether an account with code takes this signature (ERC-1271); None where it has no code."""
+        if not self.code(account):
+            return None
+        coded = interface("DeviceWallet").functions["isValidSignature"]
+        try:
+            answer = self.call(account, coded.encode(digest, signature))
+        except Reverted:
+            return False
+        return answer == coded.selector.ljust(32, b"\0")
 
     # --- DeviceRegistry ---
 

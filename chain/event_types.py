@@ -209,6 +209,23 @@ class WalletCreated(NamedTuple):
     owner: bytes
 
 
+class PolicySet(NamedTuple):
+    """`wallet` is who said so. `policy` has the fields of `protocol.wallet.Policy`, in its order."""
+
+    wallet: bytes
+    policy_hash: bytes
+    pay_key: bytes
+    policy: tuple[Any, ...]
+
+
+class Frozen(NamedTuple):
+    wallet: bytes
+
+
+class Unfrozen(NamedTuple):
+    wallet: bytes
+
+
 Body = (
     Anchored
     | DeviceEnrolled | DeviceStatusChanged | OwnerChanged | OperatorChanged | ChannelChanged | KeyChanged
@@ -217,6 +234,7 @@ Body = (
     | TaskOpened | TaskPaid | EnergySold | TaskCloseRequested | TaskClosed
     | Minted | PaidOut | Transfer
     | ProviderAdmitted | ProviderDismissed | OfferPublished | OfferWithdrawn | WalletCreated
+    | PolicySet | Frozen | Unfrozen
 )  # fmt: skip
 
 
@@ -238,3 +256,5 @@ CONTRACTS: dict[str, dict[str, Any]] = {
     "DeviceWalletFactory": _named(WalletCreated),
 }  # fmt: skip
 """Contract → event name → type."""
+WALLET: dict[str, Any] = _named(PolicySet, Frozen, Unfrozen)
+"""What every device's wallet says, at its own address. Anybody can emit logs that look so: only those of the factory's wallets count."""

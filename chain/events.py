@@ -11,12 +11,13 @@ final is an error, not a rollback.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 from typing import Any, NamedTuple
 
 from chain import event_types
 from chain.abi import interface
 from chain.client import ChainClient
-from chain.errors import ChainMoved, ReorganisedTooDeep
+from chain.errors import BadAnswer, ChainMoved, ReorganisedTooDeep
 from chain.rpc import Block, BlockRef, Log
 from protocol.eip712 import snake
 
@@ -53,12 +54,13 @@ class Batch(NamedTuple):
 
 
 class EventReader:
-    """Reads all events of a deployment's contracts."""
+    """Reads all events of a deployment's contracts, and what looks like a wallet's: whoever stores it keeps that of known wallets only."""
 
     def __init__(self, client: ChainClient) -> None:
         self._client = client
         deployment = client.deployment
         self._names = {address: name for name, address in deployment.contracts().items() if name in event_types.CONTRACTS}
+        self._wallet_topics = _wallet_topics() if deployment.wallet_factory is not None else ()
         self._first = deployment.block_number
 
     def read(self, known: Sequence[BlockRef]) -> Batch:
@@ -95,7 +97,7 @@ class EventReader:
 
     def _read_final(self, start: int, end: int) -> tuple[list[ChainEvent], list[BlockRef]]:
         """Blocks that cannot change: by number, many at once."""
-        logs = self._client.logs(tuple(self._names), first=start, last=end)
+        logs = self._logs(first=start, last=end)
         times: dict[int, int] = {}
         for number in sorted({log.block.number for log in logs} | {end}):
             block = self._existing(number)
@@ -118,9 +120,17 @@ class EventReader:
             raise ChainMoved("the chain reorganised while it was read; read again")
         events: list[ChainEvent] = []
         for header in reversed(headers):
-            logs = self._client.logs(tuple(self._names), block=header.hash)
+            logs = self._logs(block=header.hash)
             events += [event for log in logs if (event := self._decode(log, header.time_s))]
         return events, [header.ref for header in reversed(headers)]
+
+    def _logs(self, **where: Any) -> tuple[Log, ...]:
+        """Logs of our contracts, and of everybody that speaks like a wallet: only the factory's events say which those are."""
+        logs = self._client.logs(tuple(self._names), **where)
+        if self._wallet_topics:
+            said = self._client.logs((), topics=self._wallet_topics, **where)
+            logs = tuple(sorted((*logs, *said), key=lambda log: (log.block.number, log.log_index)))
+        return logs
 
     def _existing(self, number: int) -> Block:
         block = self._client.block(number)
@@ -129,7 +139,7 @@ class EventReader:
         return block
 
     def _decode(self, log: Log, time_s: int) -> ChainEvent | None:
-        body = decode_log(self._names[log.address], log) if log.address in self._names else None
+        body = decode_log(self._names[log.address], log) if log.address in self._names else decode_wallet_log(log)
         return None if body is None else ChainEvent(log.block, time_s, log.transaction, log.log_index, log.address, body)
 
 
@@ -141,6 +151,26 @@ def decode_log(contract: str, log: Log) -> event_types.Body | None:
         return None
     values = event.decode(list(log.topics), log.data)
     body: event_types.Body = kind(**{_python_name(name): value for name, value in values.items()})
+    return body
+
+
+@cache
+def _wallet_topics() -> tuple[bytes, ...]:
+    events = interface("DeviceWallet").events
+    return tuple(sorted(topic for topic, event in events.items() if event.name in event_types.WALLET))
+
+
+def decode_wallet_log(log: Log) -> event_types.Body | None:
+    """A log as one of `event_types.WALLET`, said by its address; None for what no wallet says, however much it looks so. Never raises."""
+    event = interface("DeviceWallet").events.get(log.topics[0]) if log.topics else None
+    kind: Any = None if event is None else event_types.WALLET.get(event.name)
+    if event is None or kind is None:
+        return None
+    try:
+        values = event.decode(list(log.topics), log.data)
+    except BadAnswer:
+        return None  # anybody can emit bytes under this topic: they must not stop the reading
+    body: event_types.Body = kind(wallet=log.address, **{_python_name(name): value for name, value in values.items()})
     return body
 
 

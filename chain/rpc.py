@@ -198,17 +198,25 @@ class Rpc:
 
         return self.read_or_none("receipt", ask)
 
-    def logs(self, addresses: tuple[bytes, ...], *, block: bytes | None = None, first: int = 0, last: int = 0) -> tuple[Log, ...]:
-        """Logs of these contracts in the block of this hash, or in the blocks `first` to `last`, in order."""
+    def logs(
+        self, addresses: tuple[bytes, ...], *, topics: tuple[bytes, ...] = (), block: bytes | None = None, first: int = 0, last: int = 0
+    ) -> tuple[Log, ...]:  # fmt: skip
+        """Logs of these contracts (none named: of anybody), in order, that begin with one of `topics` (none named: with any), in the block
+        of this hash or in the blocks `first` to `last`.
+        """
         where: Any = {"blockHash": "0x" + block.hex()} if block is not None else {"fromBlock": first, "toBlock": last}
-        where["address"] = [_address(each) for each in addresses]
+        if addresses:
+            where["address"] = [_address(each) for each in addresses]
+        if topics:
+            where["topics"] = [["0x" + topic.hex() for topic in topics]]
 
         def ask() -> tuple[Log, ...]:
             answer: Any = self._eth.get_logs(where)
             found = tuple(_log(each) for each in answer if not each.get("removed"))
             for log in found:
                 inside = log.block.hash == block if block is not None else first <= log.block.number <= last
-                if not inside or log.address not in addresses:
+                wanted = (not addresses or log.address in addresses) and (not topics or log.topics[:1] in [(each,) for each in topics])
+                if not inside or not wanted:
                     raise BadAnswer(f"the node gave a log that was not asked for (block {log.block.number}, 0x{log.address.hex()})")
             return tuple(sorted(found, key=lambda log: (log.block.number, log.log_index)))
 

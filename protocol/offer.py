@@ -48,6 +48,13 @@ class Offer(NamedTuple):
         return self.valid_from_s <= at_s < self.valid_until_s
 
 
+@struct("WithdrawOffer(bytes32 offerHash)")
+class WithdrawOffer(NamedTuple):
+    """The provider's word that an offer stands no more, in the same domain; anyone may take it to the chain."""
+
+    offer_hash: bytes
+
+
 class Source(StrEnum):
     """Where energy comes from."""
 

@@ -58,6 +58,15 @@ class OpenTask(NamedTuple):
     deadline_s: int
 
 
+@struct("WalletNote(address wallet,bytes32 documentHash,uint64 madeAtS)")
+class WalletNote(NamedTuple):
+    """The pay key's word for people to see (docs/walls-wallets.md); no contract knows it. The document is hashed in its RFC 8785 form."""
+
+    wallet: bytes
+    document_hash: bytes
+    made_at_s: int
+
+
 def wallet_domain(chain_id: int, wallet: bytes) -> Domain:
     """The domain of everything a wallet's pay key or owner signs for it; `wallet` is its 20-byte address."""
     return money_domain(chain_id, wallet)

@@ -12,6 +12,8 @@ MAX_JSON_INTEGER = 2**53 - 1
 Hex32 = Annotated[str, Field(pattern=r"^0x[0-9a-f]{64}$")]
 Hex20 = Annotated[str, Field(pattern=r"^0x[0-9a-fA-F]{40}$")]
 Hex65 = Annotated[str, Field(pattern=r"^0x[0-9a-f]{130}$")]
+AnySignature = Annotated[str, Field(pattern=r"^0x([0-9a-f]{2}){1,2048}$")]
+"""Of a key (65 bytes), or whatever an account with code takes (ERC-1271): signatures of several owners pass 2 KiB at thirty of them."""
 Amount = Annotated[int, Field(ge=1, le=MAX_JSON_INTEGER)]
 Seconds = Annotated[int, Field(ge=0, le=MAX_JSON_INTEGER)]
 PointId = Annotated[str, Field(pattern=r"^[0-9A-Za-z_-]{1,32}$")]
@@ -53,26 +55,31 @@ class QuoteBody(Body):
     metered: bool
     signer: Hex20 | None = None
     lockMicro: Amount
+    offerHash: Hex32 | None = None
+    follows: Hex32 | None = None
 
 
 class OpenBody(Body):
     quoteId: Annotated[str, Field(min_length=1, max_length=64)]
     lockMicro: Amount
     deadlineS: Seconds
-    signature: Hex65
+    signature: AnySignature
+    wallet: dict[str, Any] | None = None
 
 
 class TopUpBody(Body):
     session: Hex32 | None = None
     totalLockMicro: Amount
     deadlineS: Seconds
-    signature: Hex65
+    signature: AnySignature
+    wallet: dict[str, Any] | None = None
 
 
 class StopBody(Body):
     session: Hex32 | None = None
     deadlineS: Seconds
-    signature: Hex65
+    signature: AnySignature
+    wallet: dict[str, Any] | None = None
 
 
 class PaymentBody(Body):
@@ -95,3 +102,27 @@ class SignedHandOver(Body):
 class ReadyBody(Body):
     session: Hex32
     nonce: Hex32
+
+
+class OfferBody(Body):
+    """Read whole by `protocol.offer`, which names what is wrong."""
+
+    offer: dict[str, Any]
+    signature: str
+    document: dict[str, Any]
+
+
+class WithdrawOfferBody(Body):
+    """`signature`: the provider's over WithdrawOffer, where its key is not with the service."""
+
+    signature: Hex65 | None = None
+
+
+class SellersBody(Body):
+    operatorIds: Annotated[list[Annotated[int, Field(ge=1, le=MAX_JSON_INTEGER)]], Field(max_length=64)]
+
+
+class NoteBody(Body):
+    document: dict[str, Any]
+    madeAtS: Seconds
+    signature: Hex65

@@ -74,6 +74,8 @@ class SessionAnswer(Answer):
     disputedFromS: int | None
     firstSequence: int | None
     lastSequence: int | None
+    offerHash: str | None
+    follows: str | None
     waitingFor: str
     steps: list[dict[str, Any]]
     links: dict[str, str]
@@ -92,8 +94,20 @@ class EstimateAnswer(Answer):
     secondsAtRatedPower: int | None
 
 
+class PlaceAnswer(Answer):
+    """What the terms' `pointCommitment` is made of, so that whoever signs them can compute it."""
+
+    device: str
+    channel: int
+    meterKey: str
+    pointSalt: str
+
+
 class QuoteAnswer(Answer):
-    """Terms ready to be signed. `typedData` is the EIP-712 document of Open; `accessToken` opens the session to its payer."""
+    """Terms ready to be signed. `typedData` is the EIP-712 document of Open; `accessToken` opens the session to its payer.
+
+    `policy` hashes to the terms' `agreementHash`.
+    """
 
     quoteId: str
     terms: dict[str, Any]
@@ -104,6 +118,9 @@ class QuoteAnswer(Answer):
     expiresAtS: int
     typedData: dict[str, Any]
     accessToken: str
+    point: PlaceAnswer
+    offerHash: str | None
+    follows: str | None
 
 
 class ServiceAnswer(Answer):
@@ -113,6 +130,9 @@ class ServiceAnswer(Answer):
     registry: str
     anchorLog: str
     token: str
+    providerBook: str | None
+    taskEscrow: str | None
+    walletFactory: str | None
     payee: str
     anchorer: str
     epochS: int
@@ -203,3 +223,46 @@ class ReadinessAnswer(Answer):
 
 class HealthAnswer(Answer):
     status: str
+
+
+class OfferPutAnswer(Answer):
+    """`state`: publishing, published, refused (the chain would not have it), expired, withdrawn."""
+
+    offerHash: str
+    state: str
+
+
+class OfferAnswer(OfferPutAnswer):
+    offer: dict[str, Any]
+    signature: str
+    document: dict[str, Any]
+
+
+class OffersAnswer(Answer):
+    items: list[OfferAnswer]
+
+
+class SellersAnswer(Answer):
+    operatorIds: list[int]
+
+
+class WalletAnswer(Answer):
+    """A wallet in block `blockNumber`; `lockedMicro` is what its open sessions here hold, by final events. Amounts in micro-units."""
+
+    wallet: str
+    deployed: bool
+    owner: str | None
+    device: str | None
+    payKey: str | None
+    policy: dict[str, Any] | None
+    policyHash: str | None
+    frozen: bool
+    freeMicro: int
+    lockedMicro: int
+    dayMicro: int
+    dayNumber: int | None
+    blockNumber: int | None
+
+
+class NoteAnswer(Answer):
+    noteHash: str

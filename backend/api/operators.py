@@ -42,9 +42,15 @@ def get_service_facts(service: TheService) -> dict[str, Any]:
     return {
         "serviceKey": to_hex(service.keys.service.address), "chainId": deployment.chain_id, "escrow": to_hex(deployment.escrow),
         "registry": to_hex(deployment.registry), "anchorLog": to_hex(deployment.anchor_log), "token": to_hex(deployment.token),
+        "providerBook": _hex(deployment.provider_book), "taskEscrow": _hex(deployment.task_escrow),
+        "walletFactory": _hex(deployment.wallet_factory),
         "payee": to_hex(service.payee), "anchorer": to_hex(service.keys.sender.address),
         "epochS": service.settings.settlement.epoch_seconds,
     }  # fmt: skip
+
+
+def _hex(address: bytes | None) -> str | None:
+    return None if address is None else to_hex(address)
 
 
 @router.post("/tariffs", response_model=TariffPostedAnswer)

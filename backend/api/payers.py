@@ -6,17 +6,23 @@ from typing import Any
 
 from fastapi import APIRouter, Response
 from fastapi.responses import JSONResponse
+from sqlalchemy import select
 
-from protocol.money import Payment, RequestClose, TopUp
+from protocol.money import Open, Payment, RequestClose, TopUp
 
-from ..errors import BadRequest, Conflict
+from ..context import Service
+from ..errors import BadRequest, Conflict, NotFound
 from ..evidence import bundles
-from ..hexes import address_in, hash_in, id_in_path, signature_in
+from ..hexes import address_in, any_signature_in, hash_in, id_in_path, signature_in
+from ..models import SessionRow
 from ..money.rating import pricer_of
 from ..sessions.life import get_session
-from ..sessions.quotes import Wish, open_session, pay, quote, stop, top_up
+from ..sessions.payments import pay
+from ..sessions.quotes import Wish, quote
+from ..sessions.signed import is_known, open_session, stop, top_up
 from ..sessions.states import State
 from ..sessions.views import quote_view, session_view
+from ..wallets.door import Proof, prove
 from .bodies import OpenBody, PaymentBody, QuoteBody, StopBody, TopUpBody
 from .core_answers import BillAnswer, OpenedAnswer, PaymentAnswer, QuoteAnswer, SessionAnswer
 from .depends import BillReader, Db, ReadDb, SessionReader, TheService
@@ -35,6 +41,8 @@ def post_quote(body: QuoteBody, service: TheService, db: Db, once: Once) -> Resp
     wish = Wish(
         body.pointId, address_in(body.payer, "payer"), address_in(body.refundTo, "refundTo"), body.metered,
         None if body.signer is None else address_in(body.signer, "signer"), body.lockMicro,
+        None if body.offerHash is None else hash_in(body.offerHash, "offerHash"),
+        None if body.follows is None else hash_in(body.follows, "follows"),
     )  # fmt: skip
     return once.once(db, service, lambda: (201, quote_view(db, service, quote(db, service, wish))))
 
@@ -45,8 +53,30 @@ def post_quote(body: QuoteBody, service: TheService, db: Db, once: Once) -> Resp
 )  # fmt: skip
 def post_session(body: OpenBody, service: TheService, db: Db) -> JSONResponse:
     """Open a session on the payer's signed Open; the service relays it. 201 the first time, 200 for the same again."""
-    row = open_session(db, service, body.quoteId, (body.lockMicro, body.deadlineS), signature_in(body.signature, "signature"))
+    signature = any_signature_in(body.signature, "signature")
+    proof = _word(service, _quoted(service, body.quoteId), Open(bytes(32), body.lockMicro, body.deadlineS), signature, body.wallet)
+    row = open_session(db, service, body.quoteId, (body.lockMicro, body.deadlineS), signature, proof)
     return JSONResponse(session_view(db, service, row, with_token=True), 201 if row.state == State.OPENING else 200)
+
+
+def _quoted(service: Service, quote_id: str) -> bytes:
+    with service.db.reading() as db:
+        session = db.scalar(select(SessionRow.session).where(SessionRow.quote_id == quote_id))
+    if session is None:
+        raise NotFound("no such quote; quotes run out within minutes", "quoteId")
+    return session
+
+
+def _word(
+    service: Service, session: bytes, message: Open | TopUp | RequestClose, signature: bytes, wallet: dict[str, Any] | None
+) -> Proof | None:  # fmt: skip
+    """Whose word this is, asked before the call's own transaction; nothing where exactly this was taken before."""
+    message = message._replace(session=session)
+    with service.db.reading() as db:
+        row = get_session(db, session)
+        if is_known(db, session, message):
+            return Proof(signature)
+    return prove(service, row, message, signature, wallet)
 
 
 def _same_session(stated: str | None, path: bytes) -> None:
@@ -59,8 +89,10 @@ def post_top_up(session: str, body: TopUpBody, service: TheService, db: Db) -> d
     """Raise the lock on the payer's signed TopUp. It counts once it is final on the chain."""
     session_id = id_in_path(session, "session")
     _same_session(body.session, session_id)
+    message, signature = TopUp(session_id, body.totalLockMicro, body.deadlineS), any_signature_in(body.signature, "signature")
+    proof = _word(service, session_id, message, signature, body.wallet)
     row = get_session(db, session_id, lock=True)
-    top_up(db, service, row, TopUp(session_id, body.totalLockMicro, body.deadlineS), signature_in(body.signature, "signature"))
+    top_up(db, service, row, message, signature, proof)
     return session_view(db, service, row)
 
 
@@ -69,8 +101,10 @@ def post_stop(session: str, body: StopBody, service: TheService, db: Db) -> dict
     """The stop button: a signed RequestClose. Supply goes off at once; the request goes to the chain too."""
     session_id = id_in_path(session, "session")
     _same_session(body.session, session_id)
+    message, signature = RequestClose(session_id, body.deadlineS), any_signature_in(body.signature, "signature")
+    proof = _word(service, session_id, message, signature, body.wallet)
     row = get_session(db, session_id, lock=True)
-    stop(db, service, row, RequestClose(session_id, body.deadlineS), signature_in(body.signature, "signature"))
+    stop(db, service, row, message, signature, proof)
     return session_view(db, service, row)
 
 

@@ -6,14 +6,17 @@ from .chain import AnchorLinkRow, AttemptRow, ChainEventRow, ChainHaltRow, Claim
 from .evidence import ConflictRow, Epoch, FrameRow, Incarnation, OcmfText, ReceiptRow
 from .house import Alarm, Delivery, Fact, IdempotencyKey, Lease, Operator
 from .money import Account, Transfer
+from .offers import OfferPoint, OfferRow, PointSeller, ProviderRow
 from .points import Device, DeviceKey, HandOverRow, Point, Reading, TariffRow, Voucher
 from .sessions import SessionFrame, SessionRow, SessionStep, SignedAmount, SignedRequest
 from .supply import AgentMessage, Command, Confirmation, HelloNonce
+from .wallets import WalletNote, WalletRow
 
 __all__ = [
     "HOUSE", "Account", "Act", "AgentMessage", "Alarm", "AlarmNote", "AnchorLinkRow", "ApiToken", "AttemptRow", "Base", "ChainEventRow",
     "ChainHaltRow", "ClaimRow", "Command", "Confirmation", "ConflictRow", "Delivery", "Device", "DeviceKey", "Epoch", "Fact", "FrameRow",
     "HandOverRow", "HelloNonce", "IdempotencyKey", "Incarnation", "IntentRow", "KeyEventRow", "KnownBlock", "Lease", "LogInAttempt",
-    "Login", "OcmfText", "Operator", "Point", "Reading", "ReceiptRow", "SessionFrame", "SessionRow", "SessionStep", "SignInText",
-    "SignedAmount", "SignedRequest", "TariffRow", "Transfer", "User", "Voucher",
+    "Login", "OcmfText", "OfferPoint", "OfferRow", "Operator", "Point", "PointSeller", "ProviderRow", "Reading",
+    "ReceiptRow", "SessionFrame", "SessionRow", "SessionStep", "SignInText", "SignedAmount", "SignedRequest", "TariffRow", "Transfer",
+    "User", "Voucher", "WalletNote", "WalletRow",
 ]  # fmt: skip

@@ -7,7 +7,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from .base import Address, Base, Big, Hash, Json, Owned, Signature
 
-LIVE = "state in ('opening','open','running','ending')"
+LIVE = "state in ('opening','open','running','ending') and not waits"
 
 
 class SessionRow(Owned, Base):
@@ -63,8 +63,14 @@ class SessionRow(Owned, Base):
     claim_skips: Mapped[int] = mapped_column(Big, default=0)
     blind_since_s: Mapped[int | None] = mapped_column(Big)
     blind_from_milliwatt_hours: Mapped[int | None] = mapped_column(Big)
+    offer: Mapped[bytes | None] = mapped_column(Hash)  # the offer it was quoted under; none: the point's own tariff
+    follows: Mapped[bytes | None] = mapped_column(Hash)  # the session whose end it was quoted to wait for
+    waits: Mapped[bool] = mapped_column(Boolean, default=False)  # opened behind that one, which still holds the point
+    granted_at_s: Mapped[int | None] = mapped_column(Big)  # when its first grant left
     __table_args__ = (
         Index("uq_sessions_live_point", "point_id", unique=True, sqlite_where=text(LIVE), postgresql_where=text(LIVE)),
+        Index("ix_sessions_follows", "follows"),
+        Index("ix_sessions_payer", "payer"),
         Index("ix_sessions_operator_id_state", "operator_id", "state"),
         Index("ix_sessions_operator_id_quoted_at_s_session", "operator_id", "quoted_at_s", "session"),
         Index("ix_sessions_device_channel", "device", "channel"),

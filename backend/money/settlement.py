@@ -17,7 +17,7 @@ from protocol.money import MeteredCharge, Payment, deliverable_milliwatt_hours
 
 from ..context import Service
 from ..hexes import address_in, to_hex
-from ..models import HOUSE, ClaimRow, FrameRow, IntentRow, Operator, SessionFrame, SessionRow, SignedAmount, Transfer
+from ..models import HOUSE, ChainEventRow, ClaimRow, FrameRow, IntentRow, Operator, SessionFrame, SessionRow, SignedAmount, Transfer
 from ..onchain.outbox import OPEN, Writing, intend, intents_of
 from ..sessions.life import get_session, sessions_in
 from ..sessions.states import State, step
@@ -166,11 +166,24 @@ def _settle(db: Session, service: Service, row: SessionRow) -> None:
     if closes and (closes[-1].state in (OPEN, "succeeded") or service.now_s() < (closes[-1].settled_at_s or 0) + CLOSE_RETRY_S):
         return
     payee = terms_of(row).payee
-    sender = next((key.address for key in (service.keys.payee, service.keys.sender) if key.address == payee), None)
+    sender = payee if payee in service.keys.payees else _anyone(db, service, row)
     if sender is None:
         return  # the payee's key is elsewhere: whoever holds it closes, or anyone after the delay
     call = service.calls.close(terms_of(row))
     intend(db, service, row.operator_id, call, kind="close", cause=(row.session, len(closes)), reference=row.session, sender=sender)
+
+
+def _anyone(db: Session, service: Service, row: SessionRow) -> bytes | None:
+    """Our own sender, once anybody may close: a payer's money does not wait for a payee whose key is elsewhere."""
+    terms, status = terms_of(row), chain_status(db)
+    if status is None or row.close_requested_at_s is None:
+        return None
+    request = select(func.max(ChainEventRow.block_number)).where(
+        ChainEventRow.session == row.session, ChainEventRow.name == "CloseRequested", ChainEventRow.applied.is_(True)
+    )
+    due_s, due_block = row.close_requested_at_s + terms.close_delay_s, int(db.scalar(request) or 0) + terms.close_delay_blocks
+    due = status.final_time_s >= due_s and status.final_number >= due_block
+    return service.keys.sender.address if due else None
 
 
 def _settled(db: Session, service: Service, row: SessionRow) -> None:

@@ -18,9 +18,10 @@ from ..models import HOUSE, AttemptRow, ChainEventRow, ClaimRow, Operator, Sessi
 from ..money.ledger import Kind, Ledger
 from ..people.alarms import AlarmKind, clear_alarm, raise_alarm
 from ..sessions.life import end, get_session, live_session, opened
-from ..sessions.quotes import take_voucher
+from ..sessions.quotes import queue, take_voucher
 from ..sessions.states import State, step
 from ..supply.commands import issue_grant, send
+from ..wallets.follow import withdrawn
 
 REFUSALS = (
     "none", "unknown session", "session closed", "nothing new", "above the lock", "more time than passed on the chain",
@@ -82,7 +83,8 @@ def _why_not_open(db: Session, found: SessionRow, row: ChainEventRow) -> str:
     """
     if found.state != State.QUOTED:
         return "our own transaction had been refused for good"
-    if live_session(db, found.device, found.channel) is not None:
+    holder = live_session(db, found.device, found.channel)
+    if holder is not None and holder.session != found.follows:
         return "the point was taken"
     if row.time_s > found.quote_expires_at_s:
         return "the quote had run out"
@@ -90,6 +92,10 @@ def _why_not_open(db: Session, found: SessionRow, row: ChainEventRow) -> str:
         take_voucher(db, found)
     except Conflict:
         return "its charge key served another session"
+    try:
+        queue(db, found, holder)
+    except Conflict:
+        return "another session waited there already"
     return ""
 
 
@@ -196,6 +202,7 @@ def _deposited(db: Session, service: Service, row: ChainEventRow, body: events.D
 
 
 def _withdrawn(db: Session, service: Service, row: ChainEventRow, body: events.Withdrawn) -> None:
+    withdrawn(db, body)
     operator = _operator_paid(db, body.account)
     if operator is not None:
         ledger = _ledger(db, service, operator.id)

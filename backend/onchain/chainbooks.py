@@ -24,7 +24,9 @@ from ..context import Service
 from ..errors import ServiceError
 from ..hexes import to_hex
 from ..models import HOUSE, AnchorLinkRow, ChainEventRow, ChainHaltRow, KnownBlock
+from ..offers import book
 from ..store.facts import CHAIN, ChainStatus, chain_status, remember
+from ..wallets import follow
 from . import apply_registry, apply_sessions
 from .outbox import Writing
 
@@ -77,7 +79,7 @@ class ChainBooks:
                 raise AppliedRolledBack(f"the chain went back to block {batch.rolled_back_to}, behind what it called final", "chain")
             db.execute(delete(ChainEventRow).where(gone))
             log.info("chain reorganised", back_to=batch.rolled_back_to)
-        for event in batch.events:
+        for event in follow.known_ones(db, batch.events):
             db.add(_row(event))
         db.execute(delete(KnownBlock))
         db.add_all(KnownBlock(operator_id=HOUSE, number=ref.number, hash=ref.hash) for ref in batch.known)
@@ -89,8 +91,8 @@ class ChainBooks:
             body = _body(row)
             if isinstance(body, event_types.Anchored):
                 self._anchored(db, row, body)
-            elif not apply_sessions.apply(db, self._service, row, body):
-                apply_registry.apply(db, self._service, row, body)
+            else:
+                apply(db, self._service, row, body)
             row.applied = True
 
     def _anchored(self, db: Session, row: ChainEventRow, body: event_types.Anchored) -> None:
@@ -118,8 +120,13 @@ class ChainBooks:
             previous = block.time_s
 
 
+def apply(db: Session, service: Service, row: ChainEventRow, body: event_types.Body) -> bool:
+    """Apply a final event, but for anchors. False if none of it matters here."""
+    return any(room.apply(db, service, row, body) for room in (apply_sessions, apply_registry, book, follow))
+
+
 def _row(event: ChainEvent) -> ChainEventRow:
-    values = {name: to_hex(value) if isinstance(value, bytes) else value for name, value in event.body._asdict().items()}
+    values = {name: _shown(value) for name, value in event.body._asdict().items()}
     return ChainEventRow(
         operator_id=HOUSE, block_number=event.block.number, block_hash=event.block.hash, time_s=event.time_s, log_index=event.log_index,
         transaction_hash=event.transaction, name=type(event.body).__name__, values=jsons.dumps(values),
@@ -127,15 +134,25 @@ def _row(event: ChainEvent) -> ChainEventRow:
     )  # fmt: skip
 
 
-_KINDS: dict[str, Any] = {name: kind for kinds in event_types.CONTRACTS.values() for name, kind in kinds.items()}
+_KINDS: dict[str, Any] = {name: kind for kinds in (*event_types.CONTRACTS.values(), event_types.WALLET) for name, kind in kinds.items()}
 
 
 def _body(row: ChainEventRow) -> event_types.Body:
-    values = jsons.loads(row.values)
-    body: event_types.Body = _KINDS[row.name](**{
-        name: bytes.fromhex(value[2:]) if isinstance(value, str) else value for name, value in values.items()
-    })  # fmt: skip
+    body: event_types.Body = _KINDS[row.name](**{name: _read(value) for name, value in jsons.loads(row.values).items()})
     return body
+
+
+def _shown(value: Any) -> Any:
+    """Bytes as hex and structs as lists: every text among an event's values is hex."""
+    if isinstance(value, bytes):
+        return to_hex(value)
+    return [_shown(each) for each in value] if isinstance(value, tuple) else value
+
+
+def _read(value: Any) -> Any:
+    if isinstance(value, str):
+        return bytes.fromhex(value[2:])
+    return tuple(_read(each) for each in value) if isinstance(value, list) else value
 
 
 def pending_events(db: Session, session: bytes) -> Sequence[ChainEventRow]:

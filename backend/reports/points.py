@@ -70,7 +70,10 @@ def _lines(db: Session, service: Service, query: Select[Any]) -> list[PointLine]
         query.with_only_columns(Point, Device, Reading, SessionRow)
         .join(Device, Device.device == Point.device)
         .outerjoin(Reading, Reading.point_id == Point.id)
-        .outerjoin(SessionRow, (SessionRow.point_id == Point.id) & SessionRow.state.in_([state.value for state in LIVE]))
+        .outerjoin(
+            SessionRow,
+            (SessionRow.point_id == Point.id) & SessionRow.state.in_([state.value for state in LIVE]) & SessionRow.waits.is_(False),
+        )
     )
     return [
         PointLine(point, device, reading, session, is_heard(service, device), *_measured(db, point, reading))

@@ -19,16 +19,13 @@ from ..onchain.outbox import Writing
 from ..people.alarms import AlarmKind, clear_alarm, open_alarm, raise_alarm
 from ..store.facts import chain_status
 from ..supply.commands import due_commands, last_metered_s, retry, terms_of
-from .life import end, get_session, sessions_in, try_end
+from .life import end, get_session, give_way, sessions_in, try_end
 from .states import State, step
 
 AFTER_GRACE_S = 60
 """After the last second that can be metered, evidence is waited for so long; then the session settles on what is here."""
 STILL_S = 30
 """Without a new final block for so long the chain counts as standing still (for people; sessions go by their own stopGraceS)."""
-
-FIRST_READ_S = 10
-"""After a start the chain is read before its silence is judged: what was missed while nothing ran here is no silence of the chain."""
 
 
 class Verdict(NamedTuple):
@@ -70,7 +67,7 @@ def _retry(db: Session, service: Service, command_id: int, session: bytes) -> No
 def _verdict(db: Session, service: Service, row: SessionRow) -> Verdict | None:
     now, terms = service.now_s(), terms_of(row)
     within_s = service.settings.terms.start_within_seconds
-    if row.state == State.OPEN and now > (row.opened_at_s or now) + within_s:
+    if row.state == State.OPEN and row.granted_at_s is not None and now > row.granted_at_s + within_s:
         return Verdict(Cause.NEVER_STARTED, f"no measured power within {within_s} s")
     if now >= terms.latest_end_s:
         return Verdict(Cause.OPERATOR, "the latest end of its terms")
@@ -118,13 +115,14 @@ def _give_up_waiting(db: Session, service: Service, row: SessionRow) -> None:
     now = service.now_s()
     if row.state == State.ENDING and now > last_metered_s(row) + AFTER_GRACE_S:
         step(db, row, State.ENDED, "nothing more can be metered; its disconnection is still not measured", now)
+        give_way(db, service, row)
         service.after_commit(db, lambda: service.hub.wake_loop("settlement"))
 
 
 def _still_s(db: Session, service: Service) -> int:
-    """For how long no new final block was seen, by a service that had time to look."""
-    status, now = chain_status(db), service.now_s()
-    return 0 if status is None or now < service.started_s + FIRST_READ_S else max(0, now - status.final_seen_at_s)
+    """For how long no new final block was seen."""
+    status = chain_status(db)
+    return 0 if status is None else max(0, service.now_s() - status.final_seen_at_s)
 
 
 def chain_stands_still(db: Session, service: Service) -> bool:

@@ -12,6 +12,7 @@ from protocol.control import Action, Cause, SupplyConfirmation, SupplyState
 from protocol.eip712 import digest, to_json
 from protocol.errors import BadSignature
 from protocol.keys import check_signature
+from protocol.money import Payment
 
 from .. import jsons
 from ..context import Service
@@ -21,7 +22,7 @@ from ..evidence.frames import last_frame
 from ..hexes import to_hex
 from ..models import AgentMessage, Command, Confirmation, Device, Reading, SessionRow, SignedAmount
 from ..people.alarms import AlarmKind, raise_alarm
-from ..supply.commands import close_messages, command, command_channel, issue_grant, last_command, measured
+from ..supply.commands import close_messages, command, command_channel, issue_grant, last_command, measured, send
 from .states import LIVE, State, step
 
 EVIDENCE_WAIT_S = 120
@@ -45,7 +46,8 @@ def get_session(db: Session, session: bytes, operator_id: int | None = None, *, 
 
 def live_session(db: Session, device: bytes, channel: int) -> SessionRow | None:
     """The one session that holds a point now."""
-    return db.scalar(select(SessionRow).where(SessionRow.device == device, SessionRow.channel == channel, SessionRow.state.in_(LIVE)))
+    held = (SessionRow.device == device, SessionRow.channel == channel, SessionRow.state.in_(LIVE), SessionRow.waits.is_(False))
+    return db.scalar(select(SessionRow).where(*held))
 
 
 def sessions_in(db: Session, *states: State) -> list[SessionRow]:
@@ -62,10 +64,35 @@ def list_sessions(db: Session, operator_id: int, after: bytes, limit: int, state
 def opened(db: Session, service: Service, row: SessionRow, lock_micro: int, opened_at_s: int, block: int) -> None:
     """The lock is final on the chain: power may be granted."""
     row.lock_micro, row.opened_at_s, row.opened_block = lock_micro, opened_at_s, block
+    behind = ", behind the session that runs" if row.waits else ""
+    step(db, row, State.OPEN, f"locked on the chain in block {block}{behind}", service.now_s())
+    if not row.waits:
+        grant(db, service, row)
+
+
+def grant(db: Session, service: Service, row: SessionRow) -> None:
+    """Power may flow: the first grant of a session leaves, and with it what was paid meanwhile."""
     tip = last_frame(db, row.device)
     row.after_frame_id = 0 if tip is None else tip.id
-    step(db, row, State.OPEN, f"locked on the chain in block {block}", service.now_s())
+    row.granted_at_s = service.now_s()
     issue_grant(db, service, row)
+    paid = None if row.metered else highest_amount(db, row)
+    if paid is not None:  # signed before the grant, when the agent knew nothing of the session
+        payment = Payment(row.session, paid.amount_micro, paid.frame)
+        send(db, service, row, "payment", to_json(payment) | {"signature": to_hex(paid.signature)})
+
+
+def give_way(db: Session, service: Service, row: SessionRow) -> None:
+    """A session holds its point no more: the one that waits behind it takes it. Call after the step that ended it."""
+    query = select(SessionRow).where(SessionRow.follows == row.session, SessionRow.waits.is_(True), SessionRow.state.in_(LIVE))
+    successor = db.scalar(query)
+    if successor is None:
+        return
+    db.flush()  # the point is free in the table before it is taken
+    successor.waits = False
+    db.flush()
+    if successor.state == State.OPEN:
+        grant(db, service, successor)
 
 
 def ready(db: Session, service: Service, row: SessionRow, nonce: bytes) -> str:
@@ -98,7 +125,10 @@ def end(db: Session, service: Service, row: SessionRow, cause: Cause, detail: st
     close_messages(db, service, row, "grant", "payment")
     if row.state == State.OPEN and never_commanded:
         step(db, row, State.ENDED, f"{cause.name.lower()}: {detail}; power was never commanded on", now)
-        command(db, service, row, Action.DISCONNECT)  # the agent forgets its grant
+        if row.granted_at_s is not None:
+            command(db, service, row, Action.DISCONNECT)  # the agent forgets its grant
+        row.waits = False
+        give_way(db, service, row)
         service.after_commit(db, lambda: service.hub.wake_loop("settlement"))
         return
     step(db, row, State.ENDING, f"{cause.name.lower()}: {detail}", now)
@@ -115,6 +145,7 @@ def try_end(db: Session, service: Service, row: SessionRow) -> None:
         return
     why = "measured disconnected" + ("" if row.stop_record_seen or row.running_at_s is None else "; its last record is not here")
     step(db, row, State.ENDED, why, now)
+    give_way(db, service, row)
     service.after_commit(db, lambda: service.hub.wake_loop("settlement"))
 
 

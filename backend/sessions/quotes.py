@@ -1,44 +1,37 @@
-"""Quotes, and what payers sign on them: Open, TopUp, RequestClose, Payment.
+"""Quotes: the terms of a session at a point, whole and unsigned.
 
-A quote is a session in state `quoted`: its terms are whole and its id is fixed, so the payer signs exactly what is stored.
+A quote is a session in state `quoted`: its id is fixed, so the payer signs exactly what is stored. Without an offer the point's host sells
+at the point's own tariff; under one its seller does, at its tariff and ceilings, and the session is that seller's.
 """
 
 from __future__ import annotations
 
 import secrets
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from chain.calls import Call
-from protocol.control import Cause
-from protocol.eip712 import digest, to_json
-from protocol.errors import BadSignature
-from protocol.keys import check_signature
-from protocol.money import Open, Payment, RequestClose, Terms, TopUp, point_commitment, session_id
+from protocol.eip712 import to_json
+from protocol.money import Terms, point_commitment, session_id
 from protocol.tariff import ceilings
 
 from .. import jsons
 from ..context import Service
 from ..devices.points import free_vouchers, get_device, get_point, tariff_of
 from ..devices.policies import parse_policy
-from ..errors import BadRequest, Conflict, NotFound, TooMany, Unavailable
-from ..hexes import to_hex
-from ..models import Operator, Point, SessionFrame, SessionRow, SignedAmount, SignedRequest
-from ..onchain.outbox import intend
-from ..supply.commands import send, terms_of
-from .life import end, get_session, highest_amount, live_session, ready, require_live
-from .states import State, step
+from ..errors import BadRequest, Conflict, TooMany, Unavailable
+from ..models import Operator, Point, SessionRow
+from ..offers.shelf import standing_offer
+from .life import live_session
+from .states import State
 
 MAX_OPEN_QUOTES = 50
 """Unexpired quotes of one point: anybody may ask for one, and nobody may fill the table."""
-LEAST_DEADLINE_S = 15
-"""A relayed signature that runs out sooner might reach the chain too late."""
 
 
 class Wish(NamedTuple):
-    """What a payer asks a quote for. `signer`: the pay key, in payment mode only."""
+    """What a payer asks a quote for. `signer`: the pay key, in payment mode only. `follows`: its session that runs there now."""
 
     point_id: str
     payer: bytes
@@ -46,6 +39,18 @@ class Wish(NamedTuple):
     metered: bool
     signer: bytes | None
     lock_micro: int
+    offer: bytes | None = None
+    follows: bytes | None = None
+
+
+class Sale(NamedTuple):
+    """Who sells, at what: of an offer, or of the point itself."""
+
+    operator_id: int
+    payee: bytes
+    tariff_hash: bytes
+    ceilings: tuple[int, int, int]  # micro-units a kWh, an hour, once
+    rated_watts: int
 
 
 def quote(db: Session, service: Service, wish: Wish) -> SessionRow:
@@ -54,39 +59,58 @@ def quote(db: Session, service: Service, wish: Wish) -> SessionRow:
     now = service.now_s()
     if not point.enabled:
         raise Unavailable("this point is out of service", "pointId")
-    if live_session(db, point.device, point.channel) is not None:
-        raise Conflict("this point is taken; ask again when its session has ended", "pointId")
+    _check_free(db, point, wish)
     waiting = select(func.count()).where(
         SessionRow.point_id == point.id, SessionRow.state == State.QUOTED, SessionRow.quote_expires_at_s > now
     )
     if (db.scalar(waiting) or 0) >= MAX_OPEN_QUOTES:
         raise TooMany(f"{MAX_OPEN_QUOTES} quotes for this point wait to be taken; they run out within minutes", "pointId")
-    point_salt = secrets.token_bytes(32)
-    terms = _terms(db, service, point, wish, point_salt, now)
+    sale, point_salt = _sale(db, service, point, wish, now), secrets.token_bytes(32)
+    terms = _terms(db, service, point, wish, sale, point_salt)
     row = SessionRow(
-        session=session_id(terms, service.deployment.chain_id, service.deployment.escrow), operator_id=point.operator_id,
+        session=session_id(terms, service.deployment.chain_id, service.deployment.escrow), operator_id=sale.operator_id,
         quote_id=secrets.token_hex(16), point_id=point.id, device=point.device, channel=point.channel, state=State.QUOTED.value,
-        payer=wish.payer, signer=terms.signer, metered=wish.metered, terms=jsons.dumps(to_json(terms)), tariff_hash=point.tariff_hash,
+        payer=wish.payer, signer=terms.signer, metered=wish.metered, terms=jsons.dumps(to_json(terms)), tariff_hash=sale.tariff_hash,
         policy=point.policy, point_salt=point_salt, quoted_at_s=now,
-        quote_expires_at_s=now + service.settings.terms.quote_valid_seconds, wanted_lock_micro=wish.lock_micro,
+        quote_expires_at_s=now + service.settings.terms.quote_valid_seconds, wanted_lock_micro=wish.lock_micro, offer=wish.offer,
+        follows=wish.follows,
     )  # fmt: skip
     db.add(row)
     db.flush()
     return row
 
 
-def _terms(db: Session, service: Service, point: Point, wish: Wish, point_salt: bytes, now: int) -> Terms:
-    tariff = tariff_of(db, service, point.operator_id, point.tariff_hash)
-    payee = db.get_one(Operator, point.operator_id).payee
-    if wish.refund_to in (payee, bytes(20)):
+def _check_free(db: Session, point: Point, wish: Wish) -> None:
+    """A quote is for a free point, or for what follows the payer's own session there."""
+    holder = live_session(db, point.device, point.channel)
+    if holder is None:
+        return  # also where the session to follow has just ended: then this one need not wait
+    if wish.follows is None:
+        raise Conflict("this point is taken; ask again when its session has ended", "pointId")
+    if holder.session != wish.follows or holder.payer != wish.payer:
+        raise Conflict("the session that runs here now is not that one of this payer", "follows")
+
+
+def _sale(db: Session, service: Service, point: Point, wish: Wish, now: int) -> Sale:
+    if wish.offer is None:
+        tariff = tariff_of(db, service, point.operator_id, point.tariff_hash)
+        payee = db.get_one(Operator, point.operator_id).payee
+        return Sale(point.operator_id, payee, point.tariff_hash, ceilings(tariff), point.rated_watts)
+    offer, document = standing_offer(db, wish.offer, point.id, now)
+    watts = min(point.rated_watts, document.max_watts)  # never more than the connection, whatever an offer says
+    return Sale(offer.operator_id, offer.provider, offer.tariff_hash, document.ceilings, watts)
+
+
+def _terms(db: Session, service: Service, point: Point, wish: Wish, sale: Sale, point_salt: bytes) -> Terms:
+    if wish.refund_to in (sale.payee, bytes(20)):
         raise BadRequest("what was not used cannot go to the payee or to nobody", "refundTo")
     settings = service.settings.terms
     device = get_device(db, point.device)
     return Terms(
-        wish.payer, payee, wish.refund_to, point_commitment(point.device, point.channel, device.meter_key, point_salt), wish.metered,
-        _signer(db, point, wish), point.tariff_hash, parse_policy(jsons.loads(point.policy)).hash, *ceilings(tariff), point.rated_watts,
-        now + settings.session_seconds, settings.stop_grace_seconds, max(settings.close_delay_seconds, settings.stop_grace_seconds),
-        settings.close_delay_blocks, secrets.token_bytes(32),
+        wish.payer, sale.payee, wish.refund_to, point_commitment(point.device, point.channel, device.meter_key, point_salt), wish.metered,
+        _signer(db, point, wish), sale.tariff_hash, parse_policy(jsons.loads(point.policy)).hash, *sale.ceilings, sale.rated_watts,
+        service.now_s() + settings.session_seconds, settings.stop_grace_seconds,
+        max(settings.close_delay_seconds, settings.stop_grace_seconds), settings.close_delay_blocks, secrets.token_bytes(32),
     )  # fmt: skip
 
 
@@ -111,35 +135,6 @@ def estimate(terms: Terms, lock_micro: int) -> dict[str, int | None]:
     return {"milliwattHours": energy, "secondsAtRatedPower": left * 3_600 // per_hour if per_hour else None}
 
 
-def open_session(db: Session, service: Service, quote_id: str, opening: tuple[int, int], signature: bytes) -> SessionRow:
-    """Take the payer's signed Open (lock_micro, deadline_s) and relay it. The same again is a success."""
-    session = db.scalar(select(SessionRow.session).where(SessionRow.quote_id == quote_id))
-    if session is None:
-        raise NotFound("no such quote; quotes run out within minutes", "quoteId")
-    row = get_session(db, session, lock=True)  # one opening at a time at a point
-    lock_micro, deadline_s = opening
-    message = Open(row.session, lock_micro, deadline_s)
-    document = jsons.dumps(to_json(message))
-    if row.state != State.QUOTED:
-        same = select(SignedRequest.id).where(SignedRequest.session == row.session, SignedRequest.document == document)
-        if db.scalar(same) is None:
-            raise Conflict(f"this quote was taken with another lock or deadline; the session is {row.state}", "quoteId")
-        return row
-    _check_deadline(service, deadline_s)
-    if service.now_s() > row.quote_expires_at_s:
-        raise Conflict("the quote has run out; ask for another", "quoteId")
-    if lock_micro < 1:
-        raise BadRequest("must be at least 1", "lockMicro")
-    _check_payer(service, row, message, signature)
-    if live_session(db, row.device, row.channel) is not None:
-        raise Conflict("this point has been taken since; ask for another quote when it is free", "quoteId")
-    take_voucher(db, row)
-    row.wanted_lock_micro = lock_micro
-    step(db, row, State.OPENING, "the payer signed", service.now_s())
-    _relay(db, service, row, "open", message, signature, service.calls.open_by_signature(terms_of(row), message, signature))
-    return row
-
-
 def take_voucher(db: Session, row: SessionRow) -> None:
     """A charge key serves one session."""
     if not row.metered:
@@ -150,102 +145,11 @@ def take_voucher(db: Session, row: SessionRow) -> None:
     voucher.session = row.session
 
 
-def top_up(db: Session, service: Service, row: SessionRow, message: TopUp, signature: bytes) -> SignedRequest:
-    """Relay a signed TopUp. The same again is a success."""
-    require_live(row)
-    _check_deadline(service, message.deadline_s)
-    if message.total_lock_micro <= row.lock_micro:
-        raise Conflict(f"the lock is {row.lock_micro} already; a top-up names the new total, which must be higher", "totalLockMicro")
-    _check_payer(service, row, message, signature)
-    return _relay(db, service, row, "top-up", message, signature, service.calls.top_up_by_signature(terms_of(row), message, signature))
-
-
-def stop(db: Session, service: Service, row: SessionRow, message: RequestClose, signature: bytes) -> SignedRequest:
-    """The stop button: supply goes off, and the request goes to the chain. By the payer's key or, in payment mode, the pay key."""
-    if row.state in (State.QUOTED, State.OPENING):
-        raise Conflict(f"the session is {row.state}; there is nothing to stop yet", "session")
-    _check_payer(service, row, message, signature, or_pay_key=not row.metered)
-    kept = db.scalar(select(SignedRequest).where(SignedRequest.session == row.session, SignedRequest.kind == "request-close"))
-    if kept is not None:
-        return kept
-    require_live(row)
-    _check_deadline(service, message.deadline_s)
-    end(db, service, row, Cause.PAYER_STOP, "the payer asked")
-    call = service.calls.request_close_by_signature(terms_of(row), message, signature)
-    return _relay(db, service, row, "request-close", message, signature, call)
-
-
-def pay(db: Session, service: Service, row: SessionRow, payment: Payment, signature: bytes) -> SignedAmount:
-    """Take a signed payment, keep it and pass it to the agent. The same again is a success."""
-    if row.metered:
-        raise BadRequest("this session is metered: its charges are signed by the agent", "session")
-    if payment.session != row.session:
-        raise BadRequest("names another session than the path", "session")
-    try:
-        check_signature(digest(service.money, payment), signature, row.signer)
-    except BadSignature as error:
-        raise BadRequest(f"{error}; the pay key of the terms signs payments", "signature") from None
-    found = db.scalar(select(SignedAmount).where(
-        SignedAmount.session == row.session, SignedAmount.amount_micro == payment.amount_micro, SignedAmount.frame == payment.frame
-    ))  # fmt: skip
-    if found is not None:
-        return found
-    if row.state in (State.QUOTED, State.SETTLING, State.SETTLED):
-        raise Conflict(f"the session is {row.state}", "session")
-    highest = highest_amount(db, row)
-    if highest is not None and payment.amount_micro <= highest.amount_micro:
-        raise Conflict(f"payments are cumulative; {highest.amount_micro} is signed already", "amountMicro")
-    most = row.lock_micro or row.wanted_lock_micro
-    if payment.amount_micro > most:
-        raise BadRequest(f"is above the lock ({most}); top up first", "amountMicro")
-    amount = SignedAmount(
-        operator_id=row.operator_id, session=row.session, kind="payment", amount_micro=payment.amount_micro, frame=payment.frame,
-        signature=signature, received_at_s=service.now_s(), claimable=row.disputed_from_s is None,
-    )  # fmt: skip
-    db.add(amount)
-    db.flush()
-    row.charge_micro = payment.amount_micro if amount.claimable else row.charge_micro
-    send(db, service, row, "payment", to_json(payment) | {"signature": to_hex(signature)})
-    if row.state == State.OPEN and row.ready_nonce is not None and highest is None:
-        nonce, row.ready_nonce = row.ready_nonce, None
-        ready(db, service, row, nonce)
-    return amount
-
-
-def _relay(db: Session, service: Service, row: SessionRow, kind: str, message: Any, signature: bytes, call: Call) -> SignedRequest:
-    """Keep what the payer signed and want it on the chain."""
-    document = jsons.dumps(to_json(message))
-    kept = db.scalar(select(SignedRequest).where(
-        SignedRequest.session == row.session, SignedRequest.kind == kind, SignedRequest.document == document
-    ))  # fmt: skip
-    if kept is not None:
-        return kept
-    intent = intend(db, service, row.operator_id, call, kind=kind, cause=(row.session, document.encode()), reference=row.session)
-    kept = SignedRequest(
-        operator_id=row.operator_id, session=row.session, kind=kind, document=document, signature=signature, intent_id=intent.id,
-        received_at_s=service.now_s(),
-    )  # fmt: skip
-    db.add(kept)
-    db.flush()
-    return kept
-
-
-def _check_deadline(service: Service, deadline_s: int) -> None:
-    if deadline_s < service.now_s() + LEAST_DEADLINE_S:
-        raise BadRequest(f"must lie at least {LEAST_DEADLINE_S} s ahead, or the chain may refuse it", "deadlineS")
-
-
-def _check_payer(service: Service, row: SessionRow, message: Any, signature: bytes, *, or_pay_key: bool = False) -> None:
-    signed = digest(service.money, message)
-    for address in (row.payer, row.signer) if or_pay_key else (row.payer,):
-        try:
-            check_signature(signed, signature, address)
-            return
-        except BadSignature as error:
-            problem = error
-    raise BadRequest(f"{problem}; the payer signs {type(message).__name__} in the money domain", "signature")
-
-
-def price_at(db: Session, row: SessionRow, frame_id: int) -> SessionFrame | None:
-    """What the session cost after a frame."""
-    return db.get(SessionFrame, (row.session, frame_id))
+def queue(db: Session, row: SessionRow, holder: SessionRow | None) -> None:
+    """A session quoted to follow the one that holds the point waits for its end. Raises `Conflict` where another does already."""
+    if holder is None:
+        return
+    behind = (SessionRow.follows == holder.session, SessionRow.waits.is_(True), SessionRow.state.in_((State.OPENING, State.OPEN)))
+    if db.scalar(select(SessionRow.session).where(*behind)) is not None:
+        raise Conflict("another session waits for the end of this one already", "quoteId")
+    row.waits = True

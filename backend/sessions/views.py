@@ -13,7 +13,7 @@ from protocol.money import Open
 
 from .. import jsons
 from ..context import Service
-from ..devices.points import control_key, get_device, tariff_of
+from ..devices.points import control_key, get_device, get_point, tariff_of
 from ..hexes import to_hex
 from ..models import Point, Reading, SessionRow, SessionStep
 from ..supply.commands import terms_of
@@ -47,12 +47,18 @@ def _reading(reading: Reading) -> dict[str, Any]:
 
 def quote_view(db: Session, service: Service, row: SessionRow) -> dict[str, Any]:
     terms = terms_of(row)
+    point, device = get_point(db, row.point_id), get_device(db, row.device)
     opening = Open(row.session, row.wanted_lock_micro, row.quote_expires_at_s + service.settings.terms.quote_valid_seconds)
     return {
         "quoteId": row.quote_id, "terms": jsons.loads(row.terms), "session": to_hex(row.session),
         "tariff": tariff_of(db, service, row.operator_id, row.tariff_hash).document, "policy": jsons.loads(row.policy),
         "estimate": estimate(terms, row.wanted_lock_micro), "expiresAtS": row.quote_expires_at_s,
         "typedData": typed_data(service.money, opening), "accessToken": service.access_token(row.session),
+        "point": {
+            "device": to_hex(row.device), "channel": point.channel, "meterKey": to_hex(device.meter_key),
+            "pointSalt": to_hex(row.point_salt),
+        },
+        "offerHash": None if row.offer is None else to_hex(row.offer), "follows": None if row.follows is None else to_hex(row.follows),
     }  # fmt: skip
 
 
@@ -69,6 +75,7 @@ def session_view(db: Session, service: Service, row: SessionRow, *, with_token: 
         "endCause": Cause(row.end_cause).name if row.end_cause in tuple(Cause) else str(row.end_cause), "endDetail": row.end_detail,
         "closeRequestedAtS": row.close_requested_at_s, "disconnectedAtS": row.disconnected_at_s, "blocked": row.blocked,
         "disputedFromS": row.disputed_from_s, "firstSequence": row.first_sequence, "lastSequence": row.last_sequence,
+        "offerHash": None if row.offer is None else to_hex(row.offer), "follows": None if row.follows is None else to_hex(row.follows),
         "waitingFor": waiting_for(row), "steps": [{"from": s.from_state, "to": s.to_state, "why": s.why, "atS": s.at_s} for s in steps],
         "links": {"self": base, "bill": f"{base}/bill", "bundle": f"{base}/bundle"},
     }  # fmt: skip
@@ -79,6 +86,8 @@ def session_view(db: Session, service: Service, row: SessionRow, *, with_token: 
 
 def waiting_for(row: SessionRow) -> str:
     """Why a session is where it is, in one sentence; empty when it waits for nothing but use."""
+    if row.waits and row.state == State.OPEN:
+        return "the end of the session before it at this point"
     return {
         State.QUOTED: "the payer's signature",
         State.OPENING: "the lock to be final on the chain",

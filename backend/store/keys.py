@@ -17,6 +17,12 @@ class ServiceKeys(NamedTuple):
     control: ControlKeys
     sender: Signer
     payee: Signer
+    further_payees: tuple[Signer, ...] = ()
+
+    @property
+    def payees(self) -> dict[bytes, Signer]:
+        """Every account whose key is here and that can send: it may be an operator's payee."""
+        return {key.address: key for key in (self.sender, self.payee, *self.further_payees)}
 
 
 def load_keys(settings: Settings) -> ServiceKeys:
@@ -27,4 +33,5 @@ def load_keys(settings: Settings) -> ServiceKeys:
     control = ControlKeys(load_key(settings.path(files.control_file), passphrase, "keys.control_file"))
     sender = load_key(settings.path(files.sender_file), passphrase, "keys.sender_file")
     payee = sender if files.payee_file is None else load_key(settings.path(files.payee_file), passphrase, "keys.payee_file")
-    return ServiceKeys(service, control, sender, payee)
+    further = tuple(load_key(settings.path(file), passphrase, "keys.further_payee_files") for file in files.further_payee_files)
+    return ServiceKeys(service, control, sender, payee, further)

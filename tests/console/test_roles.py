@@ -28,6 +28,13 @@ ROUTES: dict[str, str] = {
     "POST /api/v1/sessions/{session}/top-up": OPEN,
     "POST /api/v1/sessions/{session}/stop": OPEN,
     "POST /api/v1/sessions/{session}/payments": OPEN,
+    "POST /api/v1/offers": "act",
+    "GET /api/v1/offers": OPEN,
+    "POST /api/v1/offers/{offer_hash}/withdraw": "act",
+    "PUT /api/v1/points/{point_id}/sellers": "act",
+    "GET /api/v1/points/{point_id}/sellers": "read",
+    "GET /api/v1/wallets/{address}": OPEN,
+    "POST /api/v1/wallets/{address}/notes": OPEN,
     "GET /api/v1/sessions/{session}": "read",
     "GET /api/v1/sessions/{session}/bill": "audit",
     "GET /api/v1/sessions/{session}/bundle": "audit",
@@ -122,6 +129,7 @@ def filled(path: str, holding: Holding) -> str:
         "point_id": holding.point_id, "session": holding.session, "epoch_id": holding.epoch_id, "alarm_id": holding.alarm_id,
         "tariff_hash": holding.tariff_hash, "noun": "points", "enabled": "true", "user_id": 2**40, "token_id": 2**40,
         "hand_over_id": 2**40, "device": "0x" + "00" * 32,
+        "offer_hash": "0x" + "00" * 32, "address": "0x" + "00" * 20,
     }  # fmt: skip
     return re.sub(r"{(\w+)}", lambda match: str(values[match[1]]), path)
 

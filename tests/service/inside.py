@@ -20,9 +20,10 @@ from backend.devices.policies import parse_policy
 from backend.evidence.ingest import Tally, decode_frames, ingest, parse_upload
 from backend.models import Alarm, Command, SessionRow
 from backend.money.ledger import assert_balanced
-from backend.onchain import apply_registry, apply_sessions, chainbooks
+from backend.onchain import chainbooks
 from backend.sessions.life import confirm, get_session, ready
-from backend.sessions.quotes import Wish, open_session, quote
+from backend.sessions.quotes import Wish, quote
+from backend.sessions.signed import open_session
 from backend.settings import Settings
 from backend.store.db import Database
 from backend.store.keyring import ControlKeys
@@ -111,7 +112,7 @@ class Inside:
             row = chainbooks._row(event)
             db.add(row)
             db.flush()
-            assert apply_sessions.apply(db, self.service, row, body) or apply_registry.apply(db, self.service, row, body)
+            assert chainbooks.apply(db, self.service, row, body)
             row.applied = True
 
     def upload(self, *frames: SignedFrame, charges: list[dict[str, Any]] | None = None, raw: list[bytes] | None = None) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from backend.models import ClaimRow, IntentRow, OcmfText
 from backend.money import settlement
 from backend.money.signed_amounts import take_ocmf
 from backend.sessions.life import get_session
-from backend.sessions.quotes import pay
+from backend.sessions.payments import pay
 from backend.store.facts import CHAIN, ChainStatus, remember
 from chain import event_types
 from protocol import ocmf

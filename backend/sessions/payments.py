@@ -1,0 +1,57 @@
+"""Payments by a session's pay key. Cumulative; every one that is taken is kept as signed."""
+
+from __future__ import annotations
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from protocol.eip712 import digest, to_json
+from protocol.errors import BadSignature
+from protocol.keys import check_signature
+from protocol.money import Payment
+
+from ..context import Service
+from ..errors import BadRequest, Conflict
+from ..hexes import to_hex
+from ..models import SessionRow, SignedAmount
+from ..supply.commands import send
+from .life import highest_amount, ready
+from .states import State
+
+
+def pay(db: Session, service: Service, row: SessionRow, payment: Payment, signature: bytes) -> SignedAmount:
+    """Take a signed payment, keep it and pass it to the agent. The same again is a success."""
+    if row.metered:
+        raise BadRequest("this session is metered: its charges are signed by the agent", "session")
+    if payment.session != row.session:
+        raise BadRequest("names another session than the path", "session")
+    try:
+        check_signature(digest(service.money, payment), signature, row.signer)
+    except BadSignature as error:
+        raise BadRequest(f"{error}; the pay key of the terms signs payments", "signature") from None
+    found = db.scalar(select(SignedAmount).where(
+        SignedAmount.session == row.session, SignedAmount.amount_micro == payment.amount_micro, SignedAmount.frame == payment.frame
+    ))  # fmt: skip
+    if found is not None:
+        return found
+    if row.state in (State.QUOTED, State.SETTLING, State.SETTLED):
+        raise Conflict(f"the session is {row.state}", "session")
+    highest = highest_amount(db, row)
+    if highest is not None and payment.amount_micro <= highest.amount_micro:
+        raise Conflict(f"payments are cumulative; {highest.amount_micro} is signed already", "amountMicro")
+    most = row.lock_micro or row.wanted_lock_micro
+    if payment.amount_micro > most:
+        raise BadRequest(f"is above the lock ({most}); top up first", "amountMicro")
+    amount = SignedAmount(
+        operator_id=row.operator_id, session=row.session, kind="payment", amount_micro=payment.amount_micro, frame=payment.frame,
+        signature=signature, received_at_s=service.now_s(), claimable=row.disputed_from_s is None,
+    )  # fmt: skip
+    db.add(amount)
+    db.flush()
+    row.charge_micro = payment.amount_micro if amount.claimable else row.charge_micro
+    if row.granted_at_s is not None:  # before that the agent knows nothing of the session; it comes with the grant
+        send(db, service, row, "payment", to_json(payment) | {"signature": to_hex(signature)})
+    if row.state == State.OPEN and row.ready_nonce is not None and highest is None:
+        nonce, row.ready_nonce = row.ready_nonce, None
+        ready(db, service, row, nonce)
+    return amount
