@@ -9,14 +9,15 @@ from itertools import pairwise
 
 from protocol import ocmf
 from protocol.bundle import ANOTHER_POINT, Bundle, Erasure, HiddenRecord, OcmfText
-from protocol.eip712 import EVIDENCE, digest, hex_bytes
+from protocol.control import Cause, SupplyState
+from protocol.eip712 import EVIDENCE, control_domain, digest, hex_bytes
 from protocol.errors import BadSignature, Malformed
 from protocol.evidence import Record
 from protocol.hashing import keccak
-from protocol.keys import check_signature
+from protocol.keys import check_signature, recover_address
 from protocol.ocmf import OcmfRecord, Transaction
 
-from .device_keys import meter_key_at
+from .device_keys import meter_key_at, meter_spans
 from .log import Log
 from .report import Check, Problem, judge
 
@@ -133,6 +134,37 @@ def ruling_problems(bundle: Bundle) -> list[Problem]:
     return problems
 
 
+# ------------------------------------------------------------------ the end
+
+
+def end_problems(bundle: Bundle) -> list[Problem]:
+    """A word about the end of supply that is not the meter key's, or not about this session. Said later, it may be a later key's."""
+    if bundle.end is None:
+        return []
+    session, said, signatures = bundle.session, bundle.end.value, bundle.end.signatures
+    if (said.device, said.channel, said.session) != (session.device, session.channel, session.session):
+        return [Problem("end", "end", "is of another device, channel or session")]
+    if said.state != SupplyState.DISCONNECTED:
+        return [Problem("end", "end", "does not say that supply was measured disconnected")]
+    keys = {span.key for span in meter_spans(bundle.key_events) if span.until_s is None or span.until_s > session.opened_at_s}
+    try:
+        if len(signatures) != 1:
+            raise BadSignature("it needs one signature")
+        if recover_address(digest(control_domain(session.chain_id, session.registry), said), signatures[0]) not in keys:
+            raise BadSignature("not signed by a meter key of the device")
+    except BadSignature as error:
+        return [Problem("end", "end", str(error))]
+    return []
+
+
+def end_text(bundle: Bundle) -> str:
+    """Why supply ended, in words."""
+    if bundle.end is None:
+        return "the file does not say why supply ended"
+    cause = bundle.end.value.cause
+    return f"disconnected: {Cause(cause).name.lower().replace('_', ' ')}" if cause in tuple(Cause) else f"disconnected: cause {cause}"
+
+
 # ------------------------------------------------------------------ erasures
 
 
@@ -201,4 +233,5 @@ def attached_checks(bundle: Bundle, problems: Sequence[Problem], no_ocmf: str, h
         judge("hand-overs", problems, f"{len(bundle.hand_overs)}, signed by both sides" if bundle.hand_overs else "none"),
         judge("rulings", problems, f"{len(bundle.rulings)}, signed" if bundle.rulings else "none"),
         judge("erasures", problems, "nothing is hidden", erased=erased),
+        judge("end", problems, end_text(bundle)),
     ]

@@ -73,6 +73,7 @@ CHECKS: dict[str, Known] = {
     "hand-overs": Known(Kind.ATTACHED, "meter swaps are signed by both sides"),
     "rulings": Known(Kind.ATTACHED, "rulings are signed by both sides"),
     "erasures": Known(Kind.ATTACHED, "what is hidden is hidden by a stated rule"),
+    "end": Known(Kind.ATTACHED, "the meter key says how and why supply ended"),
     "chain-facts": Known(Kind.CHAIN, "what only the chain can tell: lock, opening, claims, credit notes, rating, operator"),
 }
 """What `verify` reports, in the order in which it shows them."""

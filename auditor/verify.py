@@ -143,7 +143,7 @@ def judge_bundle(subject: str, examined: Examined, trust: Trust) -> Report:
     problems += money.money_problems(bundle, charged, priced)
 
     ocmf_problems, no_ocmf = attached.ocmf_problems(bundle, records)
-    problems += ocmf_problems + attached.hand_over_problems(bundle) + attached.ruling_problems(bundle)
+    problems += ocmf_problems + attached.hand_over_problems(bundle) + attached.ruling_problems(bundle) + attached.end_problems(bundle)
     total = sum(frame.frame.count for frame in frames)
     checks = [
         judge("form", problems, "version 1"),

@@ -27,6 +27,7 @@ from .bundle_parts import (
     Signed,
     Tail,
 )
+from .control import SupplyConfirmation
 from .eip712 import MAX_JSON_INTEGER, canonical_hex, from_json, to_json
 from .errors import Malformed
 from .evidence import ChargeKeyVoucher, HandOver, Receipt, Ruling
@@ -191,7 +192,7 @@ def _read_charge(session: SessionFacts, document: Any) -> Signed[MeteredCharge] 
     return _read_signed(MeteredCharge, document, "charge") if session.terms.metered else _read_signed(Payment, document, "charge")
 
 
-_KEYS = frozenset(("format", "version", *map(_camel, Bundle._fields)))
+_KEYS = frozenset(("format", "version", *map(_camel, Bundle._fields))) - {"end"}
 
 
 def parse_bundle(document: dict[str, Any], *, with_frames: bool = True) -> Bundle:
@@ -200,7 +201,7 @@ def parse_bundle(document: dict[str, Any], *, with_frames: bool = True) -> Bundl
         raise Malformed(f'is not a proof bundle: "format" must be "{FORMAT}"', "format")
     if document.get("version") != VERSION:
         raise Malformed(f"this program reads version {VERSION}, not {document.get('version')!r}; take a newer one", "version")
-    if document.keys() != _KEYS:
+    if document.keys() - {"end"} != _KEYS:
         raise Malformed(keys_problem(document, _KEYS), "bundle")
     session = _read(SessionFacts, document["session"], "session")
     frames = _list(document["frames"], MAX_FRAMES, "frames")
@@ -225,6 +226,7 @@ def parse_bundle(document: dict[str, Any], *, with_frames: bool = True) -> Bundl
         hand_overs=_read_all_signed(HandOver, document["handOvers"], "handOvers"),
         rulings=_read_all_signed(Ruling, document["rulings"], "rulings"),
         erasures=_read_all(Erasure, document["erasures"], "erasures", MAX_ERASURES),
+        end=_read_signed(SupplyConfirmation, document["end"], "end") if "end" in document else None,
     )
 
 
@@ -248,6 +250,8 @@ def bundle_document(bundle: Bundle) -> dict[str, Any]:
         document[_camel(name)] = [_write(part) for part in getattr(bundle, name)]
     for name in ("receipts", "hand_overs", "rulings"):
         document[_camel(name)] = [_write_signed(part) for part in getattr(bundle, name)]
+    if bundle.end is not None:
+        document["end"] = _write_signed(bundle.end)
     return document
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Any, Generic, NamedTuple, TypeVar
 
+from .control import SupplyConfirmation
 from .evidence import ChargeKeyVoucher, Frame, HandOver, Receipt, Record, Ruling, anchor_link
 from .money import MeteredCharge, Payment, Terms
 from .wire import Details
@@ -155,3 +156,4 @@ class Bundle(NamedTuple):
     hand_overs: tuple[Signed[HandOver], ...]  # signatures: meter key, operator
     rulings: tuple[Signed[Ruling], ...]
     erasures: tuple[Erasure, ...]
+    end: Signed[SupplyConfirmation] | None = None  # how supply was measured off, and why; None: not in the file

@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session
 
 from protocol.bundle import Bundle, BundledFrame, SessionFacts, Signed, encode_bundle
 from protocol.bundle_parts import ANOTHER_POINT, AnchorLink, ChainHalt, CreditNote, Erasure, HiddenRecord, KeyEvent, OcmfText, Tail
+from protocol.control import Cause, SupplyConfirmation, SupplyState
 from protocol.eip712 import from_json
 from protocol.evidence import ChargeKeyVoucher, HandOver, Receipt, Record, record_hash
 from protocol.merkle import Tree
@@ -26,6 +27,7 @@ from ..models import (
     AnchorLinkRow,
     ChainEventRow,
     ChainHaltRow,
+    Confirmation,
     ConflictRow,
     Epoch,
     FrameRow,
@@ -77,6 +79,7 @@ class _Collector:
             chain_halts=self._halts(frames), frames=bundled,
             conflicts=tuple(self._conflict(c) for c in conflicts_of(db, row.device) if self._concerns(c)),
             receipts=self._receipts(), ocmf=self._ocmf(), hand_overs=self._hand_overs(), rulings=(), erasures=self._erasures(),
+            end=self._end(),
         )  # fmt: skip
 
     def _facts(self) -> SessionFacts:
@@ -196,6 +199,15 @@ class _Collector:
             select(OcmfRow).where(OcmfRow.session == self._row.session, OcmfRow.verdict == OCMF_GOOD).order_by(OcmfRow.id)
         )
         return tuple(OcmfText(r.text, r.hash, None) for r in rows)
+
+    def _end(self) -> Signed[SupplyConfirmation] | None:
+        """The first measured disconnection that names a cause."""
+        row = self._db.scalar(select(Confirmation).where(
+            Confirmation.session == self._row.session, Confirmation.state == SupplyState.DISCONNECTED, Confirmation.cause != Cause.NONE
+        ).order_by(Confirmation.id).limit(1))  # fmt: skip
+        if row is None or (row.device, row.channel) != (self._row.device, self._row.channel):
+            return None
+        return Signed(from_json(SupplyConfirmation, jsons.loads(row.document)), (row.signature,))
 
     def _hand_overs(self) -> tuple[Signed[HandOver], ...]:
         found = []

@@ -30,7 +30,8 @@ from protocol.bundle import (
     decode_bundle,
     encode_bundle,
 )
-from protocol.eip712 import EVIDENCE, digest, money_domain
+from protocol.control import Cause, SupplyConfirmation, SupplyState
+from protocol.eip712 import EVIDENCE, control_domain, digest, money_domain
 from protocol.evidence import HandOver, Record, Ruling
 from protocol.hashing import ZERO32, document_hash, keccak
 from protocol.keys import Signer
@@ -599,3 +600,28 @@ def test_a_foreign_meters_text_is_kept_byte_for_byte_and_checked_by_its_own_key(
     changed = text.replace("12.345", "12.346")
     forged = OcmfText(changed, keccak(changed.encode()), public)
     assert failed(GOOD._replace(ocmf=(*GOOD.ocmf, forged)))["ocmf"] == "ocmf[2]: not signed by the public key given"
+
+
+def test_why_supply_ended_is_the_meter_keys_word() -> None:
+    session = GOOD.session
+    said = SupplyConfirmation(
+        session.device, session.channel, SupplyState.DISCONNECTED, session.session, 3, bytes(32), SCENE.start_s + 60, True, 0, 0,
+        Cause.LOAD_FINISHED,
+    )  # fmt: skip
+    domain = control_domain(session.chain_id, session.registry)
+
+    def ended(value: SupplyConfirmation, signer: Signer = SCENE.meter) -> Bundle:
+        return GOOD._replace(end=Signed(value, (signer.sign(digest(domain, value)),)))
+
+    found = report(decode_bundle(encode_bundle(ended(said))))
+    assert next(c.detail for c in found.checks if c.name == "end") == "disconnected: load finished"
+    assert found.exit_code == 0
+    assert "does not say" in next(c.detail for c in report(GOOD).checks if c.name == "end")
+    for wrong in (
+        ended(said, SCENE.operator),
+        ended(said._replace(session=bytes(32))),
+        ended(said._replace(state=SupplyState.CONNECTED)),
+        GOOD._replace(end=Signed(said._replace(cause=Cause.CREDIT), (SCENE.meter.sign(digest(domain, said)),))),
+        GOOD._replace(end=Signed(said, ())),
+    ):
+        assert "end" in failed(wrong)

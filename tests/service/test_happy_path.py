@@ -55,6 +55,8 @@ def test_from_enrolment_to_settlement(world: World) -> None:
     assert len(proof.frames) == len(agent.frames)
     assert proof.bill["totalMicro"] == spent
     assert proof.charge is not None
+    assert proof.end is not None
+    assert proof.end.value.cause == Cause.CREDIT
     assert proof.charge.value.amount_micro == LOCK_MICRO
     eventually("enrolled on the chain", lambda: world.call("GET", f"/api/v1/points/{point_id}")["enrolment"] == "enrolled")
     time.sleep(3)
