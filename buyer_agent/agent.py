@@ -11,7 +11,6 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import structlog
 
@@ -66,6 +65,12 @@ class Buyer:
     def stop(self) -> None:
         """End the session, pay what it used, and return from `run`."""
         self._stopping.set()
+
+    def forgive(self) -> None:
+        """The owner has looked into a disagreement: buy again."""
+        state = self.journal.state
+        if state.disputed:
+            self.journal.save(state.model_copy(update={"disputed": ""}), "forgiven", why=state.disputed)
 
     @property
     def stopping(self) -> bool:
@@ -179,5 +184,3 @@ def now_s() -> int:
     """UTC seconds. The buyer's clock decides what is paid (nothing from the future), never what was used."""
     return int(time.time())
 
-
-Document = dict[str, Any]

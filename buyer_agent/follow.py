@@ -52,6 +52,7 @@ class Follower:
         self.pricer = Pricer(agreed.tariff, opened_at_s)
         self.started: Register | None = None
         self.last: Register | None = None
+        self.last_record: Record | None = None
         self.stopped = False
         self.seen: Seen | None = None
         self._digest, self._sequence = b"", 0
@@ -113,6 +114,7 @@ class Follower:
             self.pricer.add(record)
         except PricingError as error:
             raise Disagreement("price", f"a record cannot be priced: {error}", frame=digest) from None
+        self.last_record = record
         if record.reason == Reason.SWAP:
             raise Disagreement("swap", "the meter is being changed; the session ends with the old one", frame=digest)
         if not record.flags & Flag.QUARANTINED_REGISTER or self.last is None:

@@ -39,13 +39,13 @@ class Standing(NamedTuple):
     @classmethod
     def of(cls, view: dict[str, Any]) -> Standing:
         """From `GET /wallets/{address}`. Raises `ValueError` for an answer of another shape."""
-        number = {name: view.get(name) for name in ("freeMicro", "dayMicro", "dayNumber")}
-        if any(type(value) is not int for value in number.values()):
-            raise ValueError(f"a wallet's view holds no integer {next(n for n, v in number.items() if type(v) is not int)}")
-        return cls(
-            int(view["freeMicro"]), int(view["dayMicro"]), int(view["dayNumber"]), view.get("frozen") is True,
-            str(view.get("policyHash") or view.get("policy") or ""),
-        )  # fmt: skip
+        if view.get("deployed") is not True:
+            return cls(0, 0, 0, False, "")
+        numbers = [view.get(name) for name in ("freeMicro", "dayMicro", "dayNumber")]
+        if any(type(value) is not int for value in numbers):
+            raise ValueError("a wallet's view has no integers freeMicro, dayMicro, dayNumber")
+        free, locked, day = (int(value or 0) for value in numbers)
+        return cls(free, locked, day, view.get("frozen") is True, str(view.get("policyHash") or ""))
 
 
 def purse(settings: Settings, policy: Policy | None, state: State, standing: Standing | None, now_s: int, lock_micro: int) -> Purse:
@@ -72,9 +72,8 @@ class Orders:
     def __init__(self, settings: Settings, policy: Policy | None, signer: Signer) -> None:
         self._signer, self._policy = signer, policy
         self.payer = settings.wallet or settings.payer or bytes(20)
-        self._domain: Domain = (
-            money_domain(settings.chain_id, settings.escrow) if settings.wallet is None else wallet_domain(settings.chain_id, settings.wallet)
-        )
+        chain_id, wallet = settings.chain_id, settings.wallet
+        self._domain: Domain = money_domain(chain_id, settings.escrow) if wallet is None else wallet_domain(chain_id, wallet)
 
     @property
     def policy_hash(self) -> str:

@@ -62,6 +62,10 @@ class Series:
     def last(self) -> Own | None:
         return Own(self._began[-1], self._ended[-1], self._register[-1], self.step_milliwatt_hours) if self._began else None
 
+    def readings(self) -> list[Own]:
+        """All that are kept."""
+        return [Own(*values, self.step_milliwatt_hours) for values in zip(self._began, self._ended, self._register, strict=True)]
+
     def at_least(self, at_ms: int) -> int | None:
         """What the register stood at or above then; None before the first reading."""
         i = bisect_right(self._ended, at_ms)
