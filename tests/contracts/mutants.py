@@ -40,6 +40,10 @@ CONTRACT_OF = {
     "ClaimRules.sol": "EnergyEscrow",
     "MoneyTypes.sol": "EnergyEscrow",
     "Session.sol": "EnergyEscrow",
+    "DeviceWallet.sol": "DeviceWallet",
+    "WalletTypes.sol": "DeviceWallet",
+    "DeviceWalletFactory.sol": "DeviceWalletFactory",
+    "ProviderBook.sol": "ProviderBook",
 }
 
 
