@@ -9,10 +9,11 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from .eip712 import Domain, hex_bytes, money_domain, struct
-from .errors import Malformed
+from .eip712 import Domain, digest, hex_bytes, money_domain, struct
+from .errors import BadSignature, Malformed, ProtocolError
 from .hashing import keccak
-from .money import Terms
+from .keys import check_signature
+from .money import Open, RequestClose, Terms, TopUp
 
 MAX_PROVIDERS = 64
 """A list is searched and paid for as calldata at every open (700 gas an entry); who trusts more uses the provider book."""
@@ -148,3 +149,38 @@ def refusal(policy: Policy, terms: Terms, wallet: bytes, registered: bool) -> st
         (listed or registered, "ProviderNotRegistered"),
     )
     return next((name for holds, name in checks if not holds), "")
+
+
+class WordRefused(ProtocolError):
+    """A word of a pay key or an owner that its wallet would refuse. `code` is the contract's error."""
+
+    def __init__(self, code: str, what: str) -> None:
+        self.code = code
+        super().__init__(what)
+
+
+class Standing(NamedTuple):
+    """What a wallet goes by when it judges a word: from the chain, as of a block made at `now_s`."""
+
+    chain_id: int
+    wallet: bytes
+    pay_key: bytes
+    owner: bytes
+    owner_nonce: int
+    now_s: int
+
+
+def check_word(word: Open | TopUp | RequestClose | OpenTask | OwnerCall, signature: bytes, standing: Standing) -> None:
+    """Raise `WordRefused` unless the wallet would take this signed word now; for whoever relays it.
+
+    Not checked: the policy, and for an owner that is an account with code the signature (only the chain can ask it).
+    """
+    if isinstance(word, OwnerCall) and word.nonce != standing.owner_nonce:
+        raise WordRefused("NonceRefused", f"the owner's next call has nonce {standing.owner_nonce}, this one {word.nonce}")
+    if standing.now_s > word.deadline_s:
+        raise WordRefused("DeadlinePassed", f"it was good until {word.deadline_s}, and it is {standing.now_s}")
+    signer = standing.owner if isinstance(word, OwnerCall) else standing.pay_key
+    try:
+        check_signature(digest(wallet_domain(standing.chain_id, standing.wallet), word), signature, signer)
+    except BadSignature as error:
+        raise WordRefused("SignatureRefused", str(error)) from error
