@@ -67,7 +67,8 @@ def _retry(db: Session, service: Service, command_id: int, session: bytes) -> No
 def _verdict(db: Session, service: Service, row: SessionRow) -> Verdict | None:
     now, terms = service.now_s(), terms_of(row)
     within_s = service.settings.terms.start_within_seconds
-    if row.state == State.OPEN and row.granted_at_s is not None and now > row.granted_at_s + within_s:
+    # Counted from our own start too: an agent that connected while nothing ran here has yet to be heard.
+    if row.state == State.OPEN and row.granted_at_s is not None and now > max(row.granted_at_s, service.started_s) + within_s:
         return Verdict(Cause.NEVER_STARTED, f"no measured power within {within_s} s")
     if now >= terms.latest_end_s:
         return Verdict(Cause.OPERATOR, "the latest end of its terms")
