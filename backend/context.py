@@ -42,6 +42,7 @@ class Service:
         self.wallets = Wallets(deployment)
         self.hub = Hub()
         self.clock: Callable[[], float] = time.time  # UTC seconds; the one clock of the service
+        self.started_s = self.now_s()
         self.money: Domain = money_domain(deployment.chain_id, deployment.escrow)
         self.control: Domain = control_domain(deployment.chain_id, deployment.registry)
         self.caches: dict[str, Any] = {}

@@ -193,7 +193,7 @@ class SegmentLog:
 
 
 def _failure(error: OSError, where: Path) -> DiskFull | LogFailed:
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):  # EFBIG: a limit of file sizes (ulimit -f, LimitFSIZE=)
         return DiskFull(f"{where}: {error.strerror}; free some space")
     return LogFailed(f"{where}: {error.strerror}")
 

@@ -27,6 +27,9 @@ AFTER_GRACE_S = 60
 STILL_S = 30
 """Without a new final block for so long the chain counts as standing still (for people; sessions go by their own stopGraceS)."""
 
+FIRST_READ_S = 10
+"""After a start the chain is read before its silence is judged: what was missed while nothing ran here is no silence of the chain."""
+
 
 class Verdict(NamedTuple):
     """Why a session has to end."""
@@ -121,9 +124,9 @@ def _give_up_waiting(db: Session, service: Service, row: SessionRow) -> None:
 
 
 def _still_s(db: Session, service: Service) -> int:
-    """For how long no new final block was seen."""
-    status = chain_status(db)
-    return 0 if status is None else max(0, service.now_s() - status.final_seen_at_s)
+    """For how long no new final block was seen, by a service that had time to look."""
+    status, now = chain_status(db), service.now_s()
+    return 0 if status is None or now < service.started_s + FIRST_READ_S else max(0, now - status.final_seen_at_s)
 
 
 def chain_stands_still(db: Session, service: Service) -> bool:

@@ -16,8 +16,8 @@ from wattproof_demo.stack import Stack
 
 from protocol.wire import decode_frame
 
-LOCK_MICRO = 6_000
-"""17 Wh at the demo's price: sixteen seconds of a socket's full load."""
+LOCK_MICRO = 3_000
+"""8.4 Wh at the demo's price: eight seconds of a socket's full load, less than the grace after which a silent chain ends it."""
 SETTLE_S = 150
 
 

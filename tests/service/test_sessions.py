@@ -306,6 +306,10 @@ def test_blind_sessions_go_on_only_within_the_stated_limit(new_inside: Callable[
             "head_number": 9, "head_time_s": seen, "final_number": 9, "final_time_s": seen, "final_seen_at_s": seen, "caught_up": True,
         })  # fmt: skip
     inside.at(session.terms.stop_grace_s + 10)
+    before, inside.service.started_s = inside.service.started_s, inside.service.now_s()
+    round_of_the_guard(inside)
+    assert session.state == "running"  # just started, it reads the chain before it calls it silent
+    inside.service.started_s = before
     round_of_the_guard(inside)
     assert (session.state == "running") is goes_on
     assert "chain-stands-still" in inside.alarms()
