@@ -11,7 +11,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from . import metrics
-from .api import accounts, acting, agents, events, exports, frames, health, offers, openapi, operators, payers, problems, reports, wallets
+from .api import accounts, acting, agents, events, exports, frames, health, offers, openapi, operators, payers, problems, reports, tasks, wallets
 from .console.app import build_console
 from .context import Service
 from .store.migrate import migrate, seed_operators
@@ -38,7 +38,7 @@ def build_api(lifespan: Lifespan | None = None) -> FastAPI:
     problems.install(app)
     openapi.install(app)
     app.add_middleware(_Measure)
-    for module in (frames, agents, payers, offers, wallets, operators, acting, reports, events, exports, accounts, health):
+    for module in (frames, agents, payers, offers, wallets, tasks, operators, acting, reports, events, exports, accounts, health):
         app.include_router(module.router)
     return app
 

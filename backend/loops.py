@@ -34,6 +34,7 @@ from .sessions import guard
 from .store.facts import RESTORED, recall
 from .store.leases import LeaseHolder, release_all
 from .supply.notices import Notices
+from .tasks import following as tasks
 from .upkeep import housekeeping, restoring
 
 log = structlog.get_logger()
@@ -137,6 +138,7 @@ class Loops:
             Loop(service, "epochs", min(1.0, settings.settlement.epoch_seconds / 4), _always(service, epochs.round_), acts=True),
             Loop(service, "settlement", 1.0, _always(service, settlement.round_), acts=True),
             Loop(service, "supply", 1.0, _always(service, guard.round_), acts=True),
+            Loop(service, "tasks", 5.0, _always(service, tasks.round_), acts=True),
             Loop(service, "alarms", 5.0, _always(service, notify.round_), acts=False),
             Loop(service, "housekeeping", 60.0, _always(service, housekeeping.round_), acts=False),
             Loop(service, "restore", 1.0, _always(service, restoring.round_), acts=False),

@@ -99,5 +99,3 @@ def _ways_in(route: APIRoute) -> list[str]:
         elif dependant.call is require_agent:
             found.add("agent")
     return sorted(found, key=list(SCHEMES).index)
-
-

@@ -150,5 +150,3 @@ def get_tariffs(caller: Reader, db: ReadDb, limit: Limit = DEFAULT_PAGE, after: 
 def get_tariff(tariff_hash: str, caller: Reader, db: ReadDb) -> TariffAnswer:
     """A tariff as hashed."""
     return shapes.tariff_answer(evidence.tariff(db, caller.operator_id, id_in_path(tariff_hash, "tariffHash")))
-
-

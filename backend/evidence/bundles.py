@@ -175,9 +175,7 @@ class _Collector:
 
     def _key_events(self) -> tuple[KeyEvent, ...]:
         rows = self._db.scalars(select(KeyEventRow).where(KeyEventRow.device == self._row.device).order_by(KeyEventRow.id))
-        return tuple(
-            KeyEvent(r.role, r.old_key, r.new_key, r.last_frame, r.time_s, r.block_number, r.transaction_hash) for r in rows
-        )
+        return tuple(KeyEvent(r.role, r.old_key, r.new_key, r.last_frame, r.time_s, r.block_number, r.transaction_hash) for r in rows)
 
     def _halts(self, frames: list[FrameRow]) -> tuple[ChainHalt, ...]:
         since = frames[0].received_at_s

@@ -10,6 +10,7 @@ from .offers import OfferPoint, OfferRow, PointSeller, ProviderRow
 from .points import Device, DeviceKey, HandOverRow, Point, Reading, TariffRow, Voucher
 from .sessions import SessionFrame, SessionRow, SessionStep, SignedAmount, SignedRequest
 from .supply import AgentMessage, Command, Confirmation, HelloNonce
+from .tasks import TaskRow, TaskWord
 from .wallets import WalletNote, WalletRow
 
 __all__ = [
@@ -17,6 +18,6 @@ __all__ = [
     "ChainHaltRow", "ClaimRow", "Command", "Confirmation", "ConflictRow", "Delivery", "Device", "DeviceKey", "Epoch", "Fact", "FrameRow",
     "HandOverRow", "HelloNonce", "IdempotencyKey", "Incarnation", "IntentRow", "KeyEventRow", "KnownBlock", "Lease", "LogInAttempt",
     "Login", "OcmfText", "OfferPoint", "OfferRow", "Operator", "Point", "PointSeller", "ProviderRow", "Reading",
-    "ReceiptRow", "SessionFrame", "SessionRow", "SessionStep", "SignInText", "SignedAmount", "SignedRequest", "TariffRow", "Transfer",
+    "ReceiptRow", "SessionFrame", "SessionRow", "SessionStep", "SignInText", "SignedAmount", "SignedRequest", "TariffRow", "TaskRow", "TaskWord", "Transfer",
     "User", "Voucher", "WalletNote", "WalletRow",
 ]  # fmt: skip

@@ -31,7 +31,8 @@ class ChainEventRow(Owned, Base):
     session: Mapped[bytes | None] = mapped_column(Hash, index=True)
     applied: Mapped[bool] = mapped_column(Boolean, default=False)
     __table_args__ = (
-        UniqueConstraint("block_number", "log_index"), Index("ix_chain_events_applied_block_number", "applied", "block_number")
+        UniqueConstraint("block_number", "log_index"),
+        Index("ix_chain_events_applied_block_number", "applied", "block_number"),
     )
 
 

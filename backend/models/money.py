@@ -21,9 +21,7 @@ class Account(Owned, Base):
     credits_pending: Mapped[int] = mapped_column(Big, default=0)
     __table_args__ = (
         UniqueConstraint("operator_id", "kind", "reference"),
-        CheckConstraint(
-            "debits_posted >= 0 and credits_posted >= 0 and debits_pending >= 0 and credits_pending >= 0", name="not_negative"
-        ),
+        CheckConstraint("debits_posted >= 0 and credits_posted >= 0 and debits_pending >= 0 and credits_pending >= 0", name="not_negative"),
     )
 
 

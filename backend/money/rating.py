@@ -209,4 +209,3 @@ def over_limit(db: Session, service: Service, row: SessionRow) -> bool:
     if row.bill_micro < policy.limit_micro(row.lock_micro):
         return False
     return not policy.protects(service.now_s(), tariff_of(db, service, row.operator_id, row.tariff_hash).time_zone)
-

@@ -101,7 +101,7 @@ def _token(service: Service, client: ChainClient) -> list[Difference]:
         statement = jsons.loads(path.read_bytes())
         expected = int(statement["floatMicro"]) - int(statement["pendingMicro"])
     except (OSError, ValueError, KeyError, TypeError) as error:
-        detail = f"{path} is not {{\"floatMicro\", \"pendingMicro\"}}: {error!r}"
+        detail = f'{path} is not {{"floatMicro", "pendingMicro"}}: {error!r}'
         return [Difference(HOUSE, "token-float", "statement", detail)]
     supply = client.token_supply_micro(client.final_head().hash)
     if supply == expected:

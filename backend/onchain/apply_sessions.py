@@ -152,8 +152,12 @@ def _skipped(db: Session, service: Service, row: ChainEventRow, body: events.Cla
     found.claim_skips += 1
     found.claim_not_before_s = service.now_s() + min(RETRY_SKIPPED_S << min(found.claim_skips, 8), RETRY_SKIPPED_MOST_S)
     raise_alarm(
-        db, service, found.operator_id, AlarmKind.CLAIM_REFUSED, f"session {to_hex(body.session)}",
-        f"{why}: {body.value}, bound {body.bound}"
+        db,
+        service,
+        found.operator_id,
+        AlarmKind.CLAIM_REFUSED,
+        f"session {to_hex(body.session)}",
+        f"{why}: {body.value}, bound {body.bound}",
     )
 
 

@@ -26,6 +26,7 @@ from ..hexes import to_hex
 from ..models import HOUSE, AnchorLinkRow, ChainEventRow, ChainHaltRow, KnownBlock
 from ..offers import book
 from ..store.facts import CHAIN, ChainStatus, chain_status, remember
+from ..tasks import following
 from ..wallets import follow
 from . import apply_registry, apply_sessions
 from .outbox import Writing
@@ -122,7 +123,7 @@ class ChainBooks:
 
 def apply(db: Session, service: Service, row: ChainEventRow, body: event_types.Body) -> bool:
     """Apply a final event, but for anchors. False if none of it matters here."""
-    return any(room.apply(db, service, row, body) for room in (apply_sessions, apply_registry, book, follow))
+    return any(room.apply(db, service, row, body) for room in (apply_sessions, apply_registry, book, follow, following))
 
 
 def _row(event: ChainEvent) -> ChainEventRow:

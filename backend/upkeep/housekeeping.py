@@ -28,7 +28,7 @@ def round_(service: Service, writing: Writing) -> None:
 
 
 def _quotes(db: Session, now: int) -> None:
-    old = select(SessionRow.session).where(SessionRow.state == State.QUOTED, SessionRow.quote_expires_at_s < now - QUOTE_KEEP_S).limit(
-        BATCH
+    old = (
+        select(SessionRow.session).where(SessionRow.state == State.QUOTED, SessionRow.quote_expires_at_s < now - QUOTE_KEEP_S).limit(BATCH)
     )
     db.execute(delete(SessionRow).where(SessionRow.session.in_(old)))
