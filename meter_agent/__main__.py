@@ -1,4 +1,4 @@
-"""`python -m meter_agent init|run|rotate|show|log|amounts`: the agent's command line. Commands import what they need, so that
+"""`python -m meter_agent init|run|rotate|show|log|vouch|amounts`: the agent's command line. Commands import what they need, so that
 `--help` is quick.
 """
 
@@ -160,6 +160,26 @@ def log(
 
     for line in log_lines(state, last, as_json=as_json):
         typer.echo(line)
+
+
+@app.command()
+def vouch(
+    state: State,
+    key: Annotated[str, typer.Option("--key", metavar="0x…", help="Address of the key that will prove energy for tasks.")],
+    passphrase_file: PassphraseFile = None,
+    passphrase_fd: PassphraseFd = None,
+) -> None:
+    """Vouch for the key of somebody who sells this meter's energy by task. Prints JSON; changes nothing."""
+    import json
+    import time
+
+    from onsite.keyfile import read_passphrase
+    from protocol.eip712 import hex_bytes
+
+    from .vouching import vouch_for
+
+    made = vouch_for(state, read_passphrase(passphrase_file, passphrase_fd), hex_bytes(key.lower(), 20, "--key"), int(time.time()))
+    typer.echo(json.dumps(made))
 
 
 @app.command()
