@@ -11,7 +11,23 @@ from starlette.concurrency import run_in_threadpool
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from . import metrics
-from .api import accounts, acting, agents, events, exports, frames, health, offers, openapi, operators, payers, problems, reports, tasks, wallets
+from .api import (
+    accounts,
+    acting,
+    agents,
+    events,
+    exports,
+    frames,
+    health,
+    offers,
+    openapi,
+    operators,
+    payers,
+    problems,
+    reports,
+    tasks,
+    wallets,
+)
 from .console.app import build_console
 from .context import Service
 from .store.migrate import migrate, seed_operators

@@ -17,7 +17,7 @@ from ..devices.hello import check_hello
 from ..devices.points import get_device
 from ..errors import NotFound
 from ..hexes import id_in_path
-from ..models import Device, SessionRow
+from ..models import Device, SessionRow, TaskRow
 
 TheService = Annotated[Service, Depends(get_service)]
 
@@ -58,7 +58,25 @@ def require_bill_reader(
     return _session_reader(session, request, service, authorization, Permission.AUDIT)
 
 
+def require_task_reader(
+    task: str, request: Request, service: TheService, authorization: Annotated[str | None, Header(include_in_schema=False)] = None
+) -> bytes:
+    """Whoever may read how a task stands: who opened it, by its access token, or a caller of its operator. Returns the task's id."""
+    task_id = id_in_path(task, "task")
+    token = bearer_of(authorization)
+    if token is not None and hmac.compare_digest(token.encode(), service.access_token(task_id).encode()):
+        return task_id
+    caller = find_caller(request, service, authorization)
+    caller.require(Permission.READ)
+    with service.db.reading() as db:
+        known = db.scalar(select(TaskRow.operator_id).where(TaskRow.task == task_id))
+    if known != caller.operator_id:
+        raise NotFound("there is no such task here", "task")
+    return task_id
+
+
 SessionReader = Annotated[bytes, Depends(require_reader)]
+TaskReader = Annotated[bytes, Depends(require_task_reader)]
 BillReader = Annotated[bytes, Depends(require_bill_reader)]
 
 

@@ -16,7 +16,7 @@ from fastapi.routing import APIRoute, iter_route_contexts
 from ..accounts.depends import require_caller
 from ..errors import BadRequest, Conflict, Forbidden, NotFound, TooMany, Unauthorized, Unavailable
 from .answers import Problem
-from .depends import require_agent, require_bill_reader, require_reader
+from .depends import require_agent, require_bill_reader, require_reader, require_task_reader
 
 PROBLEM = "application/problem+json"
 SCHEMES: dict[str, Any] = {
@@ -25,7 +25,7 @@ SCHEMES: dict[str, Any] = {
         "type": "apiKey", "in": "cookie", "name": "wattproof_login",
         "description": "a browser that is logged in; requests that change something carry X-CSRF-Token too",
     },
-    "session": {"type": "http", "scheme": "bearer", "description": "the accessToken of a quote: opens that one session to its payer"},
+    "session": {"type": "http", "scheme": "bearer", "description": "the accessToken of a quote or task: opens that one to its payer"},
     "agent": {
         "type": "apiKey", "in": "header", "name": "Authorization",
         "description": 'Wattproof <base64url of {"device","atS","nonce","signature"}>: an AgentHello by the meter key',
@@ -94,7 +94,7 @@ def _ways_in(route: APIRoute) -> list[str]:
         waiting += dependant.dependencies
         if dependant.call is require_caller:
             found |= {"token", "login"}
-        elif dependant.call in (require_reader, require_bill_reader):
+        elif dependant.call in (require_reader, require_bill_reader, require_task_reader):
             found |= {"token", "login", "session"}
         elif dependant.call is require_agent:
             found.add("agent")

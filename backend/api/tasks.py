@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-import hmac
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Header, Request
+from fastapi import APIRouter
 from fastapi.responses import JSONResponse
 from pydantic import Field
 
 from protocol.money import Payment, RequestClose
 from protocol.task import Completion, GiveUp
 
-from ..accounts.depends import bearer_of, find_caller
-from ..accounts.roles import Permission
-from ..errors import NotFound
 from ..hexes import hash_in, id_in_path, signature_in
 from ..tasks import opening, proofs
 from .answers import Answer
 from .bodies import MAX_JSON_INTEGER, Amount, Body, Hex32, Hex65, Seconds
-from .depends import Db, ReadDb, TheService
+from .depends import Db, ReadDb, TaskReader, TheService
 
 router = APIRouter(prefix="/api/v1", tags=["tasks"])
 Sequence = Annotated[int, Field(ge=1, le=MAX_JSON_INTEGER)]
@@ -83,7 +79,7 @@ def post_task(body: OpenTaskBody, service: TheService, db: Db) -> JSONResponse:
     """Open a task on the requester's signed word; the service relays it. The same again is a success."""
     asked = opening.Opening(body.task, body.description, body.deadlineS, signature_in(body.signature, "signature"), body.wallet)
     row = opening.open_task(db, service, asked)
-    shown = opening.describe(service, row) | {"accessToken": service.access_token(row.task)}
+    shown = opening.describe(row) | {"accessToken": service.access_token(row.task)}
     return JSONResponse(shown, 201 if row.state == "opening" else 200)
 
 
@@ -99,7 +95,7 @@ def post_completion(task: str, body: CompletionBody, service: TheService, db: Db
         )
     completion = Completion(row.task, body.amountMicro, hash_in(body.result, "result"))
     proofs.complete(db, service, row, completion, signature_in(body.signature, "signature"), energy)
-    return opening.describe(service, row)
+    return opening.describe(row)
 
 
 @router.post("/tasks/{task}/payments", response_model=TaskAnswer)
@@ -108,7 +104,7 @@ def post_task_payment(task: str, body: TaskPaymentBody, service: TheService, db:
     row = opening.get_task(db, id_in_path(task, "task"), lock=True)
     payment = Payment(row.task, body.amountMicro, hash_in(body.frame, "frame"))
     proofs.pay(db, service, row, payment, signature_in(body.signature, "signature"))
-    return opening.describe(service, row)
+    return opening.describe(row)
 
 
 @router.post("/tasks/{task}/stop", response_model=TaskAnswer)
@@ -116,7 +112,7 @@ def post_task_stop(task: str, body: TaskEndBody, service: TheService, db: Db) ->
     """The requester's signed request to close."""
     row = opening.get_task(db, id_in_path(task, "task"), lock=True)
     proofs.stop(db, service, row, RequestClose(row.task, body.deadlineS), signature_in(body.signature, "signature"))
-    return opening.describe(service, row)
+    return opening.describe(row)
 
 
 @router.post("/tasks/{task}/give-up", response_model=TaskAnswer)
@@ -124,22 +120,10 @@ def post_task_give_up(task: str, body: TaskEndBody, service: TheService, db: Db)
     """The node's signed word that it wants no more: the rest goes back at once."""
     row = opening.get_task(db, id_in_path(task, "task"), lock=True)
     proofs.give_up(db, service, row, GiveUp(row.task, body.deadlineS), signature_in(body.signature, "signature"))
-    return opening.describe(service, row)
+    return opening.describe(row)
 
 
 @router.get("/tasks/{task}", response_model=TaskAnswer)
-def get_task(
-    task: str, request: Request, service: TheService, db: ReadDb,
-    authorization: Annotated[str | None, Header(include_in_schema=False)] = None,
-) -> dict[str, Any]:  # fmt: skip
+def get_task(task: TaskReader, db: ReadDb) -> dict[str, Any]:
     """A task as it stands: for whoever opened it (its access token), and callers of its operator."""
-    identity = id_in_path(task, "task")
-    token = bearer_of(authorization)
-    opened_it = token is not None and hmac.compare_digest(token.encode(), service.access_token(identity).encode())
-    caller = None if opened_it else find_caller(request, service, authorization)
-    if caller is not None:
-        caller.require(Permission.READ)
-    row = opening.get_task(db, identity)
-    if caller is not None and row.operator_id != caller.operator_id:
-        raise NotFound("there is no such task here", "task")
-    return opening.describe(service, row)
+    return opening.describe(opening.get_task(db, task))

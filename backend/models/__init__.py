@@ -18,6 +18,6 @@ __all__ = [
     "ChainHaltRow", "ClaimRow", "Command", "Confirmation", "ConflictRow", "Delivery", "Device", "DeviceKey", "Epoch", "Fact", "FrameRow",
     "HandOverRow", "HelloNonce", "IdempotencyKey", "Incarnation", "IntentRow", "KeyEventRow", "KnownBlock", "Lease", "LogInAttempt",
     "Login", "OcmfText", "OfferPoint", "OfferRow", "Operator", "Point", "PointSeller", "ProviderRow", "Reading",
-    "ReceiptRow", "SessionFrame", "SessionRow", "SessionStep", "SignInText", "SignedAmount", "SignedRequest", "TariffRow", "TaskRow", "TaskWord", "Transfer",
-    "User", "Voucher", "WalletNote", "WalletRow",
+    "ReceiptRow", "SessionFrame", "SessionRow", "SessionStep", "SignInText", "SignedAmount", "SignedRequest", "TariffRow", "TaskRow",
+    "TaskWord", "Transfer", "User", "Voucher", "WalletNote", "WalletRow",
 ]  # fmt: skip

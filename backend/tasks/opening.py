@@ -143,7 +143,7 @@ def _operator_of(db: Session, task: Task) -> int:
     return HOUSE if paid is None else paid
 
 
-def describe(service: Service, row: TaskRow) -> dict[str, Any]:
+def describe(row: TaskRow) -> dict[str, Any]:
     """The task as the API shows it."""
     return {
         "task": to_hex(row.task), "state": row.state, "terms": jsons.loads(row.terms), "description": jsons.loads(row.description),

@@ -35,6 +35,12 @@ ROUTES: dict[str, str] = {
     "GET /api/v1/points/{point_id}/sellers": "read",
     "GET /api/v1/wallets/{address}": OPEN,
     "POST /api/v1/wallets/{address}/notes": OPEN,
+    "POST /api/v1/tasks": OPEN,
+    "POST /api/v1/tasks/{task}/completions": OPEN,
+    "POST /api/v1/tasks/{task}/payments": OPEN,
+    "POST /api/v1/tasks/{task}/stop": OPEN,
+    "POST /api/v1/tasks/{task}/give-up": OPEN,
+    "GET /api/v1/tasks/{task}": "read",
     "GET /api/v1/sessions/{session}": "read",
     "GET /api/v1/sessions/{session}/bill": "audit",
     "GET /api/v1/sessions/{session}/bundle": "audit",
@@ -128,7 +134,7 @@ def filled(path: str, holding: Holding) -> str:
     values: dict[str, Any] = {
         "point_id": holding.point_id, "session": holding.session, "epoch_id": holding.epoch_id, "alarm_id": holding.alarm_id,
         "tariff_hash": holding.tariff_hash, "noun": "points", "enabled": "true", "user_id": 2**40, "token_id": 2**40,
-        "hand_over_id": 2**40, "device": "0x" + "00" * 32,
+        "hand_over_id": 2**40, "task": "0x" + "00" * 32, "device": "0x" + "00" * 32,
         "offer_hash": "0x" + "00" * 32, "address": "0x" + "00" * 20,
     }  # fmt: skip
     return re.sub(r"{(\w+)}", lambda match: str(values[match[1]]), path)

@@ -67,7 +67,12 @@ class Tasks:
         return self.post(task, description, order.deadline_s, signature)
 
     def post(self, task: Task, description: Description, deadline_s: int, signature: bytes, **more: Any) -> str:
-        body = {"task": to_json(task), "description": description.to_document(), "deadlineS": deadline_s, "signature": hexed(signature)} | more
+        body = {
+            "task": to_json(task),
+            "description": description.to_document(),
+            "deadlineS": deadline_s,
+            "signature": hexed(signature),
+        } | more
         opened = self.world.call("POST", "/api/v1/tasks", body)
         assert self.world.call("POST", "/api/v1/tasks", body)["task"] == opened["task"]  # again: the same
         self.token = opened["accessToken"]
@@ -118,7 +123,12 @@ def test_a_wallet_pays_a_node_for_energy_that_two_records_prove(world: World, ta
     middle, end = agent.record(rise=200_000, seconds=1), agent.record(rise=300_000, seconds=1)
     for record in (start, middle, end):
         agent.send(agent.frame(record))
-    proof = {"startSequence": start.sequence, "endSequence": middle.sequence, "voucherMadeAtS": voucher.made_at_s, "voucherSignature": hexed(vouched)}
+    proof = {
+        "startSequence": start.sequence,
+        "endSequence": middle.sequence,
+        "voucherMadeAtS": voucher.made_at_s,
+        "voucherSignature": hexed(vouched),
+    }
     half = Completion(tasks.id_of(task), 160_000, energy_result(start, middle))
     refused = tasks.complete(path, half._replace(amount_micro=160_001), expect=400, energy=proof)
     assert "200000 mWh earn 160000" in refused["detail"]

@@ -26,7 +26,7 @@ def upgrade() -> None:
         "task_words", _big("id"), _bytes("task", 32), sa.Column("kind", sa.String(16), nullable=False), _bytes("digest", 32),
         sa.Column("document", sa.Text(), nullable=False), sa.Column("signature", sa.LargeBinary(), nullable=False),
         _big("received_at_s"), _big("operator_id"), sa.PrimaryKeyConstraint("id", name="pk_task_words"),
-        sa.UniqueConstraint("task", "kind", "digest", name="uq_task_words_task"),
+        sa.UniqueConstraint("task", "kind", "digest", name="uq_task_words_task_kind_digest"),
         sa.ForeignKeyConstraint(["task"], ["tasks.task"], name="fk_task_words_task"),
         sa.ForeignKeyConstraint(["operator_id"], ["operators.id"], name="fk_task_words_operator_id"),
     )  # fmt: skip
