@@ -27,6 +27,7 @@ class Anchors(NamedTuple):
     """The bundle's links and which of them a trusted head commits to. `doubt` says why some used link is not, "" if all are."""
 
     links: Sequence[AnchorLink]
+    made_s: Mapping[bytes, int]  # head after a link → the link's time
     trusted: Sequence[bool]
     doubt: str
     problems: tuple[Problem, ...]
@@ -45,7 +46,8 @@ def look(session: SessionFacts, links: Sequence[AnchorLink], used: set[int], tru
     foreign = _foreign(session, trust)
     if not foreign:
         problems += _against_file(links, heads, trust)
-    return Anchors(links, trusted, foreign or _doubt(links, heads, trusted, used, trust), tuple(problems))
+    made_s = dict(zip(heads, [link.time_s for link in links], strict=True))
+    return Anchors(links, made_s, trusted, foreign or _doubt(links, heads, trusted, used, trust), tuple(problems))
 
 
 def _foreign(session: SessionFacts, trust: Trust) -> str:
@@ -104,8 +106,7 @@ def clock_end_s(frame: CheckedFrame) -> int | None:
 
 def time_problems(log: Log, anchors: Anchors) -> list[Problem]:
     """Records dated after their anchor, or long before the head that their frame had seen. Clocks flagged as wrong are skipped."""
-    links = anchors.links
-    made_s = dict(zip(link_heads(links), [link.time_s for link in links], strict=True))
+    links, made_s = anchors.links, anchors.made_s
     problems = []
     for frame in log.frames:
         end_s = clock_end_s(frame)

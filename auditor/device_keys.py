@@ -17,7 +17,8 @@ from protocol.hashing import ZERO32
 from protocol.keys import check_signature
 from protocol.money import point_commitment
 
-from .anchors import Anchors
+from .anchors import CLOCK_TOLERANCE_S, Anchors, clock_end_s
+from .frames import CheckedFrame
 from .log import Log
 from .report import Check, Problem, judge, short
 from .trust import Trust, key_heads
@@ -114,12 +115,21 @@ def history_doubt(bundle: Bundle, trust: Trust) -> str:
 # ------------------------------------------------------------------ frames under keys
 
 
-def frame_key_problems(log: Log, anchors: Anchors, events: Sequence[KeyEvent]) -> tuple[list[Problem], list[str]]:
-    """Frames whose key was not registered when they were anchored; and frames that wait for an anchor to say."""
+class FrameKeys(NamedTuple):
+    """Frames whose key was not registered when they were anchored; names of those that wait for an anchor; why some cannot be judged."""
+
+    problems: list[Problem]
+    waiting: list[str]
+    unknown: list[str]
+
+
+def judge_frame_keys(log: Log, anchors: Anchors, events: Sequence[KeyEvent]) -> FrameKeys:
+    """Each frame against the time of its key, and against the last frame that the end of its key names."""
     spans = {span.key: span for span in meter_spans(events)}
     places = {frame.digest: place for place, frame in enumerate(log.frames)}
     problems: list[Problem] = []
     waiting: list[str] = []
+    unknown: list[str] = []
     for place, frame in enumerate(log.frames):
         span = spans.get(frame.signer)
         if span is None:
@@ -135,8 +145,25 @@ def frame_key_problems(log: Log, anchors: Anchors, events: Sequence[KeyEvent]) -
         elif span.until_s is not None and time_s >= span.until_s:
             named = "is not in this file" if span.last_frame not in places else f"is {log.frames[places[span.last_frame]].name}"
             what = f"anchored at {time_s} s, its key ended at {span.until_s} s; the last frame named then {named}"
-            problems.append(Problem("frame-keys", frame.name, what))
-    return problems, waiting
+            if span.last_frame in places or _stands_after(frame, span, span.until_s, log, anchors):
+                problems.append(Problem("frame-keys", frame.name, what))
+            else:
+                unknown.append(f"{frame.name}: {what}, so nothing shows whether it stands at or before it")
+    return FrameKeys(problems, waiting, unknown)
+
+
+def _stands_after(frame: CheckedFrame, span: Span, until_s: int, log: Log, anchors: Anchors) -> bool:
+    """Whether a frame can be shown to stand after a named frame that the file does not hold.
+
+    That frame existed when it was named, and so did all before it: a later one is known by its clock, or by a head that it has seen.
+    """
+    if span.last_frame in (ZERO32, log.frames[0].frame.previous_frame):  # none was named, or one before all of the file
+        return True
+    end_s = clock_end_s(frame)
+    if end_s is not None and end_s > until_s + CLOCK_TOLERANCE_S:
+        return True
+    seen_s = anchors.made_s.get(frame.frame.head_seen)
+    return seen_s is not None and seen_s > until_s
 
 
 # ------------------------------------------------------------------ what the meter key vouches for
@@ -179,9 +206,10 @@ def point_problems(bundle: Bundle) -> list[Problem]:
     return []
 
 
-def key_checks(bundle: Bundle, problems: Sequence[Problem], doubt: str, anchors: Anchors, waiting: Sequence[str]) -> list[Check]:
+def key_checks(bundle: Bundle, problems: Sequence[Problem], doubt: str, anchors: Anchors, judged: FrameKeys) -> list[Check]:
     """The verdicts on keys."""
-    open_frames = f"not anchored yet: {waiting[0]} (and {len(waiting) - 1} more)" if waiting else ""
+    open_frames = f"not anchored yet: {judged.waiting[0]} (and {len(judged.waiting) - 1} more)" if judged.waiting else ""
+    open_frames = open_frames or (f"{judged.unknown[0]} (and {len(judged.unknown) - 1} more)" if judged.unknown else "")
     count = len(meter_spans(bundle.key_events))
     return [
         judge("key-events", problems, f"{len(bundle.key_events)} key events, up to a trusted head", unchecked=doubt),

@@ -122,13 +122,13 @@ def judge_bundle(subject: str, examined: Examined, trust: Trust) -> Report:
     used = {frame.link for frame in frames if frame.link is not None}
     chain = anchors.look(session, bundle.links, used, trust)
     promise_problems, promise_doubt = receipts.receipt_problems(bundle, walked, chain, trust.halts)
-    key_problems, waiting = device_keys.frame_key_problems(walked, chain, bundle.key_events)
+    frame_keys = device_keys.judge_frame_keys(walked, chain, bundle.key_events)
     doubt = device_keys.history_doubt(bundle, trust)
     problems += [
         *chain.problems,
         *anchors.time_problems(walked, chain),
         *promise_problems,
-        *key_problems,
+        *frame_keys.problems,
         *device_keys.event_problems(bundle, trust),
     ]
     problems += device_keys.voucher_problems(bundle) + device_keys.point_problems(bundle)
@@ -152,7 +152,7 @@ def judge_bundle(subject: str, examined: Examined, trust: Trust) -> Report:
         *log.log_checks(problems, walked, notes, bool(hidden)),
         *anchors.anchor_checks(walked, chain, problems),
         *receipts.receipt_checks(bundle, problems, promise_doubt, chain),
-        *device_keys.key_checks(bundle, problems, doubt, chain, waiting),
+        *device_keys.key_checks(bundle, problems, doubt, chain, frame_keys),
         *pricing.bill_checks(bundle, problems, priced, agreement_doubt, gone),
         *money.money_checks(bundle, problems, gone),
         *attached.attached_checks(bundle, problems, no_ocmf, hidden),

@@ -17,6 +17,9 @@ S = TypeVar("S")
 ANOTHER_POINT = "another point"
 """The rule of an `Erasure` for records of another channel of the device: they are somebody else's, and no bill of this point needs them."""
 
+AFTER_THE_BILL = "after the bill"
+"""The rule of an `Erasure` for records after the last one billed: their frames are there only because a key's end names one of them."""
+
 
 class Signed(NamedTuple, Generic[S]):
     """A struct and the 65-byte signatures over it: one, or for hand-overs and rulings two or more."""

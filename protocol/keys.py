@@ -8,6 +8,8 @@ from __future__ import annotations
 from functools import lru_cache
 
 from coincurve import PrivateKey, PublicKey
+from coincurve._libsecp256k1 import ffi, lib  # type: ignore[import-not-found]
+from coincurve.context import GLOBAL_CONTEXT
 
 from .errors import BadSignature
 from .hashing import keccak
@@ -57,18 +59,24 @@ class Signer:
         return f"Signer(0x{self.address.hex()})"
 
 
-def _canonical(signature: bytes) -> bytes:
+def _check_form(signature: bytes) -> None:
     if len(signature) != SIGNATURE_SIZE:
         raise BadSignature(f"a signature has {SIGNATURE_SIZE} bytes, this one {len(signature)}")
     if signature[64] not in (27, 28):
         raise BadSignature(f"v must be 27 or 28, not {signature[64]}")
     if signature[32:64] > _HALF_ORDER_BYTES:
         raise BadSignature("s is in the upper half of the curve order (not canonical)")
-    return signature[:64] + bytes((signature[64] - 27,))
+
+
+_new, _view, _context = ffi.new, ffi.buffer, GLOBAL_CONTEXT.ctx
+_parse, _recover = lib.secp256k1_ecdsa_recoverable_signature_parse_compact, lib.secp256k1_ecdsa_recover
 
 
 @lru_cache(maxsize=4096)  # one entry a meter: its address is worked out once
-def _address(public: bytes) -> bytes:
+def _address(point: bytes) -> bytes:
+    """The address of a key as the library keeps it in memory: the same key has the same 64 bytes in one process, and only there."""
+    public = _new("secp256k1_pubkey *")
+    _view(public)[:] = point
     return address_of_public(PublicKey(public))
 
 
@@ -78,12 +86,13 @@ def recover_address(digest: bytes, signature: bytes) -> bytes:
     Always by recovery, as the contracts do: verification against a known key would be a sixth faster, but takes either v, and a
     signature that we take and the chain refuses is power given away.
     """
-    raw = _canonical(signature)
-    try:
-        public = PublicKey.from_signature_and_message(raw, digest, hasher=None)
-    except Exception as error:
-        raise BadSignature(f"no key makes this signature ({type(error).__name__})") from None
-    return _address(public.format())
+    _check_form(signature)
+    # The library's own two calls, as coincurve's PublicKey makes them; its wrappers cost a tenth on top, for every frame there is.
+    made, public = _new("secp256k1_ecdsa_recoverable_signature *"), _new("secp256k1_pubkey *")
+    good = len(digest) == 32 and _parse(_context, made, signature, signature[64] - 27)
+    if not good or not _recover(_context, public, made, digest):
+        raise BadSignature("no key makes this signature (ValueError)")
+    return _address(_view(public)[:])
 
 
 def check_signature(digest: bytes, signature: bytes, address: bytes) -> None:

@@ -70,7 +70,7 @@ class _WireRecord(msgspec.Struct, rename="camel", forbid_unknown_fields=True, gc
     details: Annotated[list[tuple[str, str]], msgspec.Meta(max_length=MAX_DETAILS)]
 
 
-class _WireHead(msgspec.Struct, rename="camel", forbid_unknown_fields=True):
+class _WireHead(msgspec.Struct, rename="camel", forbid_unknown_fields=True, gc=False):
     """A frame's JSON object, in the order of `Frame`; its records as yet whatever they are."""
 
     device: str
@@ -117,9 +117,9 @@ def _repeated_word(text: str) -> bytes:
 def _record(device: bytes, wire: _WireRecord) -> tuple[Record, Details]:
     """A record and its details; ValueError for a text that is not canonical, `Malformed` for a detail. Runs for every reading there is."""
     values = astuple(wire)
-    salt_text = values[13]
-    salt = _fromhex(salt_text[2:])
-    if len(salt) != 32 or salt_text != "0x" + salt.hex():
+    text = values[13]
+    salt = _fromhex(text[2:])
+    if len(salt) != 32 or text != "0x" + salt.hex():
         raise ValueError
     details, packed = [], b""
     for code, text in values[14]:
@@ -128,7 +128,8 @@ def _record(device: bytes, wire: _WireRecord) -> tuple[Record, Details]:
             raise ValueError
         details.append((code, raw))
         packed += packed_detail(code, raw)
-    return _new(Record, (device, *values[:12], _repeated_word(values[12]), keccak_of(packed).digest(), salt)), tuple(details)
+    row = (device, *values[:12], _repeated_word(values[12]), keccak_of(packed).digest(), salt)
+    return _new(Record, row), tuple(details)
 
 
 def _named_record(device: bytes, wire: _WireRecord, where: str) -> tuple[Record, Details]:

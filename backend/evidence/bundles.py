@@ -11,8 +11,19 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from protocol.bundle import Bundle, BundledFrame, SessionFacts, Signed, encode_bundle
-from protocol.bundle_parts import ANOTHER_POINT, AnchorLink, ChainHalt, CreditNote, Erasure, HiddenRecord, KeyEvent, OcmfText, Tail
-from protocol.control import Cause, SupplyConfirmation, SupplyState
+from protocol.bundle_parts import (
+    AFTER_THE_BILL,
+    ANOTHER_POINT,
+    AnchorLink,
+    ChainHalt,
+    CreditNote,
+    Erasure,
+    HiddenRecord,
+    KeyEvent,
+    OcmfText,
+    Tail,
+)
+from protocol.control import Cause, KeyRole, SupplyConfirmation, SupplyState
 from protocol.eip712 import from_json
 from protocol.evidence import ChargeKeyVoucher, HandOver, Receipt, Record, record_hash
 from protocol.merkle import Tree
@@ -46,6 +57,9 @@ from .epochs import tree_of
 from .frames import conflicts_of, decode, frame_by_digest, frames_between, latest_receipt
 from .ingest import receipt_of
 
+MAX_FRAMES_AFTER = 10_000
+"""Frames of all devices between a bill's last and one that the end of a key names: more is not "just before", and would swell the file."""
+
 
 def export(db: Session, service: Service, row: SessionRow) -> bytes:
     """The bundle of a session as it stands now. Raises `Conflict` while there is nothing to prove."""
@@ -62,11 +76,11 @@ class _Collector:
         self._db, self._service, self._row = db, service, row
         self._terms = terms_of(row)
         self._trees: dict[int, Tree] = {}
-        self._hidden: list[tuple[int, int]] = []  # (sequence, when its frame arrived)
+        self._hidden: list[tuple[int, int, str]] = []  # (sequence, when its frame arrived, the rule)
 
     def bundle(self) -> Bundle:
         db, service, row = self._db, self._service, self._row
-        frames = frames_between(db, row.device, row.first_frame_id or 0, row.last_frame_id or 0)
+        frames = frames_between(db, row.device, row.first_frame_id or 0, self._through(row.last_frame_id or 0))
         links, number_of = self._links(frames)
         bundled = tuple(self._frame(stored, number_of) for stored in frames)
         policy = jsons.loads(row.policy)
@@ -81,6 +95,25 @@ class _Collector:
             receipts=self._receipts(), ocmf=self._ocmf(), hand_overs=self._hand_overs(), rulings=(), erasures=self._erasures(),
             end=self._end(),
         )  # fmt: skip
+
+    def _through(self, last_frame_id: int) -> int:
+        """The bill's last frame, or the one after it that the end of a meter key names where frames of the bill were anchored too late.
+
+        They hold because they stand before that one (design §5), which the file must show.
+        """
+        for event in self._db.scalars(select(KeyEventRow).where(
+            KeyEventRow.device == self._row.device, KeyEventRow.role == int(KeyRole.METER), KeyEventRow.last_frame != bytes(32)
+        ).order_by(KeyEventRow.id)):  # fmt: skip
+            named = frame_by_digest(self._db, event.last_frame)
+            if named is None or not last_frame_id < named.id <= last_frame_id + MAX_FRAMES_AFTER or named.device != self._row.device:
+                continue
+            anchored_s = self._db.scalar(
+                select(AnchorLinkRow.time_s).join(Epoch, Epoch.link_id == AnchorLinkRow.id)
+                .join(FrameRow, FrameRow.epoch_id == Epoch.id).where(FrameRow.id == last_frame_id)
+            )  # fmt: skip
+            if anchored_s is None or anchored_s >= event.time_s:
+                return named.id
+        return last_frame_id
 
     def _facts(self) -> SessionFacts:
         row, deployment = self._row, self._service.deployment
@@ -113,13 +146,14 @@ class _Collector:
         records: list[Record | HiddenRecord] = []
         details: list[Details] = []
         for record, its_details in zip(signed.records, signed.details, strict=True):
-            if record.channel == self._row.channel:
+            mine, billed = record.channel == self._row.channel, stored.id <= (self._row.last_frame_id or 0)
+            if mine and billed:
                 records.append(record)
                 details.append(its_details)
             else:
                 records.append(HiddenRecord(record.sequence, record_hash(record)))
                 details.append(())
-                self._hidden.append((record.sequence, stored.received_at_s))
+                self._hidden.append((record.sequence, stored.received_at_s, AFTER_THE_BILL if mine else ANOTHER_POINT))
         link, path = self._path(stored, number_of)
         return BundledFrame(signed.frame, signed.signature, tuple(records), tuple(details), link, path)
 
@@ -216,4 +250,4 @@ class _Collector:
         return tuple(found)
 
     def _erasures(self) -> tuple[Erasure, ...]:
-        return tuple(Erasure(sequence, sequence, at_s, ANOTHER_POINT) for sequence, at_s in self._hidden)
+        return tuple(Erasure(sequence, sequence, at_s, rule) for sequence, at_s, rule in self._hidden)

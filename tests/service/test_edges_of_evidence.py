@@ -8,6 +8,9 @@ from typing import Any
 
 from sqlalchemy import select, update
 
+from auditor.report import Verdict
+from auditor.verify import verify
+from backend.evidence.bundles import export
 from backend.models import ClaimRow, IntentRow, OcmfText
 from backend.money import settlement
 from backend.money.signed_amounts import take_ocmf
@@ -16,9 +19,11 @@ from backend.sessions.payments import pay
 from backend.store.facts import CHAIN, ChainStatus, remember
 from chain import event_types
 from protocol import ocmf
+from protocol.bundle import Bundle, HiddenRecord, decode_bundle, encode_bundle
+from protocol.bundle_parts import AFTER_THE_BILL
 from protocol.control import Cause, KeyRole, SupplyState
 from protocol.eip712 import digest
-from protocol.evidence import Reason
+from protocol.evidence import Reason, Record, frame_digest
 from protocol.keys import Signer
 from protocol.money import Payment
 from tests.service.bench_agent import Meter
@@ -118,3 +123,32 @@ def test_another_meter_key_ends_what_runs(inside: Inside) -> None:
     inside.final(key_changed)
     row = session.row()
     assert (row.state, row.end_cause) == ("ending", Cause.OPERATOR)
+
+
+def test_a_bundle_runs_to_the_frame_that_a_rotation_names_after_the_bill(inside: Inside) -> None:
+    meter = Meter()
+    session = inside.session(meter, inside.enrol(meter)).connect()
+    session.use(meter.frame(meter.record(rise=1_000)), meter.frame(meter.record(Reason.STOP)))
+    session.confirm(SupplyState.DISCONNECTED, cause=Cause.PAYER_STOP)
+    last = session.row().last_sequence
+    after = [meter.frame(meter.record()) for _ in range(3)]
+    inside.upload(*after)
+
+    def exported() -> Bundle:
+        with inside.service.db.reading() as db:
+            return decode_bundle(export(db, inside.service, get_session(db, session.session)))
+
+    assert exported().frames[-1].frame.first_sequence == last
+    assert exported().erasures == ()
+    event = event_types.KeyChanged(meter.device, 1, meter.meter_key.address, os.urandom(20), after[1].digest, os.urandom(32))
+    inside.final(event)
+    bundle = exported()
+    assert frame_digest(bundle.frames[-1].frame) == after[1].digest
+    assert bundle.session.last_sequence == last
+    assert [type(record) for frame in bundle.frames[-3:] for record in frame.records] == [Record, HiddenRecord, HiddenRecord]
+    assert [(e.first_sequence, e.last_sequence, e.rule) for e in bundle.erasures] == [
+        (record.sequence, record.sequence, AFTER_THE_BILL) for frame in after[:2] for record in frame.records
+    ]
+    found = {check.name: check for check in verify(encode_bundle(bundle), processes=1).checks}
+    assert found["sequence"].verdict == found["frame-chain"].verdict == found["arithmetic"].verdict == Verdict.PASS
+    assert found["erasures"].verdict == Verdict.ERASED
