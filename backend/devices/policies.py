@@ -10,7 +10,7 @@ import orjson
 import rfc8785
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from protocol.calendar import zone
+from protocol.calendar import Hours, zone
 from protocol.control import document_hash
 
 from ..errors import BadRequest
@@ -30,7 +30,9 @@ class EmergencyCredit(_Strict):
 
 
 class ProtectedHours(_Strict):
-    """Half-open, on the wall clock of the tariff's zone; `to` at or before `from` runs over midnight into the next day."""
+    """Half-open, on the wall clock of the tariff's zone; `to` at or before `from` wraps round midnight. As tariffs and agents mean
+    them: after midnight a stretch is in the new day.
+    """
 
     from_: str = Field(alias="from")
     to: str
@@ -45,12 +47,9 @@ class ProtectedHours(_Strict):
         return self
 
     def hold(self, local: datetime) -> bool:
-        minute, start, end = local.hour * 60 + local.minute, _minutes(self.from_), _minutes(self.to)
-        today, yesterday = WEEKDAYS[local.weekday()], WEEKDAYS[(local.weekday() - 1) % 7]
-        days = self.days or WEEKDAYS
-        if start < end:
-            return today in days and start <= minute < end
-        return (today in days and minute >= start) or (yesterday in days and minute < end)
+        weekdays = frozenset(WEEKDAYS.index(day) for day in self.days or WEEKDAYS)
+        hours = Hours(_minutes(self.from_), _minutes(self.to), weekdays)
+        return hours.hold(local.toordinal(), local.hour * 60 + local.minute)
 
 
 class LostCommunication(_Strict):

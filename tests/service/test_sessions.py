@@ -25,6 +25,7 @@ from backend.sessions.states import LIVE, STEPS, State, step
 from backend.sessions.views import session_view
 from backend.store.facts import CHAIN, remember
 from chain import event_types
+from meter_agent.policy import parse_policy as agents_policy
 from protocol.control import Action, Cause, SupplyState
 from protocol.eip712 import digest
 from protocol.evidence import Reason
@@ -265,6 +266,14 @@ def test_supply_found_on_without_a_session_is_commanded_off(inside: Inside) -> N
     session.confirm(SupplyState.CONNECTED, at_s=int(time.time()) + 5)
     assert "supply-without-session" in inside.alarms()
     assert session.commands()[-1].action == Action.DISCONNECT
+
+
+@pytest.mark.parametrize(("start", "end"), [("22:00", "06:00"), ("06:00", "22:00"), ("00:00", "00:00")])
+def test_service_and_agent_mean_the_same_protected_hours(start: str, end: str) -> None:
+    document = {**POLICY, "protectedHours": [{"from": start, "to": end, "days": ["SATURDAY", "WEDNESDAY"]}]}
+    ours, theirs = parse_policy(document).policy, agents_policy(document)
+    week = range(1_782_500_000, 1_782_500_000 + 8 * 86_400, 1_800)
+    assert [ours.protects(at_s, "Europe/Berlin") for at_s in week] == [theirs.protected(at_s, "Europe/Berlin") for at_s in week]
 
 
 def test_a_policy_may_say_when_the_load_has_finished() -> None:
