@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from protocol.bundle import SessionFacts, Signed
-from protocol.evidence import Flag, HandOver, Record
+from protocol.evidence import Flag, HandOver, Record, Ruling
 from protocol.plausibility import most_milliwatt_hours
 
 from .report import Problem
@@ -13,8 +13,13 @@ from .report import Problem
 _QUARANTINED, _ROLLOVER = int(Flag.QUARANTINED_REGISTER), int(Flag.ROLLOVER)  # an enum's & costs a microsecond a record
 
 
-def register_problems(session: SessionFacts, records: Sequence[Record], hand_overs: Sequence[Signed[HandOver]]) -> list[Problem]:
-    """Falls that nothing explains, meters that change without a hand-over, and more energy than the rating allows for the time."""
+def register_problems(
+    session: SessionFacts, records: Sequence[Record], hand_overs: Sequence[Signed[HandOver]], ruled: Sequence[Ruling] = ()
+) -> list[Problem]:
+    """Falls that nothing explains, meters that change without a hand-over, and more energy than the rating allows for the time.
+
+    `ruled`: rulings that accept what the log holds; the parties may believe a jump, and nothing makes a fall into energy.
+    """
     problems: list[Problem] = []
     swaps = {signed.value.sequence: signed.value for signed in hand_overs}
     before: Record | None = None
@@ -41,7 +46,8 @@ def register_problems(session: SessionFacts, records: Sequence[Record], hand_ove
             else:
                 step = max(record.step_milliwatt_hours, before.step_milliwatt_hours)
                 most = most_milliwatt_hours(session.rated_watts, record.end_s - before.end_s, step)
-                if energy > most:
+                believed = any(r.first_sequence <= record.sequence <= r.last_sequence for r in ruled)
+                if energy > most and not believed:
                     what = f"{energy} mWh in {record.end_s - before.end_s} s, {session.rated_watts} W deliver {most} mWh at most"
                     problems.append(Problem("registers", name, what))
         before = record

@@ -114,8 +114,10 @@ def judge_bundle(subject: str, examined: Examined, trust: Trust) -> Report:
     walked = log.walk(frames)
     problems = [*problems, *stray_problems(frames, session.device, keys, roots), *walked.problems, *log.coverage(session, walked)]
     records = walked.records()
+    standing = {frame.digest for frame in frames}
+    ruled = [signed.value for signed in bundle.rulings if signed.value.accepted_frame in standing]
     hidden_problems, gone, hidden = attached.erasure_problems(bundle, walked)
-    problems += hidden_problems + registers.register_problems(session, records, bundle.hand_overs)
+    problems += hidden_problems + registers.register_problems(session, records, bundle.hand_overs, ruled)
     conflict_problems, notes = conflicts.conflict_problems(session, walked, disputed, bundle.rulings, keys)
     problems += conflict_problems
 

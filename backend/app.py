@@ -25,6 +25,7 @@ from .api import (
     payers,
     problems,
     reports,
+    rulings,
     tasks,
     wallets,
 )
@@ -54,7 +55,7 @@ def build_api(lifespan: Lifespan | None = None) -> FastAPI:
     problems.install(app)
     openapi.install(app)
     app.add_middleware(_Measure)
-    for module in (frames, agents, payers, offers, wallets, tasks, operators, acting, reports, events, exports, accounts, health):
+    for module in (frames, agents, payers, rulings, offers, wallets, tasks, operators, acting, reports, events, exports, accounts, health):
         app.include_router(module.router)
     return app
 

@@ -66,6 +66,7 @@ class Settlement(_Section):
     payout_to: HexAddress | None = Field(default=None, description="where payouts go; absent: they stay in the escrow's free balance")
     float_file: Path | None = Field(default=None, description="the payment provider's statement: {floatMicro, pendingMicro}")
     reconcile_seconds: int = Field(default=60, ge=1)
+    ruling_wait_seconds: int = Field(default=86_400, ge=0, le=7 * 86_400, description="how long a disputed session waits for a ruling")
 
 
 class Blind(_Section):

@@ -73,6 +73,8 @@ class Policy(Strict):
     sample_interval_s: int = Field(ge=1, le=60)
     load_finished: LoadFinished | None = None
     """None: a load that draws nothing ends no session."""
+    arbiter: str | None = Field(default=None, pattern=r"^0x[0-9a-f]{40}$")
+    """Who rules on a dispute; nothing an agent acts on."""
 
     @property
     def emergency_micro(self) -> int:

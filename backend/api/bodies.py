@@ -89,6 +89,13 @@ class PaymentBody(Body):
     signature: Hex65
 
 
+class RulingBody(Body):
+    """`signatures`: operator's and payer's, in this order; or the payer's alone where an operator's account posts it; or the arbiter's."""
+
+    ruling: dict[str, Any]
+    signatures: Annotated[list[Hex65], Field(min_length=1, max_length=2)]
+
+
 class SignedVoucher(Body):
     voucher: dict[str, Any]
     signature: Hex65

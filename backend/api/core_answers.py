@@ -44,6 +44,26 @@ class PointAnswer(Answer):
     reading: LastReadingAnswer | None
 
 
+class DisputedPlaceAnswer(Answer):
+    """A place that two frames claim: the log's, and the one that was refused."""
+
+    incarnation: str
+    firstSequence: int
+    lastSequence: int
+    kind: str
+    heldFrame: str | None
+    refusedFrame: str
+
+
+class DisputeAnswer(Answer):
+    """Why part of a session is not billed, and until when a ruling on it is waited for."""
+
+    fromS: int | None
+    places: list[DisputedPlaceAnswer]
+    blocked: str
+    rulingByS: int
+
+
 class SessionAnswer(Answer):
     """A session as it stands. Amounts in micro-units, energy in mWh, both since it opened. `waitingFor` says why it is where it is."""
 
@@ -76,6 +96,7 @@ class SessionAnswer(Answer):
     lastSequence: int | None
     offerHash: str | None
     follows: str | None
+    dispute: DisputeAnswer | None
     waitingFor: str
     steps: list[dict[str, Any]]
     links: dict[str, str]

@@ -75,6 +75,7 @@ class Policy(_Strict):
     recordIntervalS: int = Field(ge=1, le=86_400)
     sampleIntervalS: int = Field(ge=1, le=3_600)
     loadFinished: LoadFinished | None = None
+    arbiter: str | None = Field(default=None, pattern="^0x[0-9a-f]{40}$", description="who rules alone on what is disputed")
 
     def limit_micro(self, lock_micro: int) -> int:
         """What may be used before supply is cut: the lock, and an emergency credit where one is agreed."""

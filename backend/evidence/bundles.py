@@ -10,6 +10,7 @@ from __future__ import annotations
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from protocol import ocmf
 from protocol.bundle import Bundle, BundledFrame, SessionFacts, Signed, encode_bundle
 from protocol.bundle_parts import (
     AFTER_THE_BILL,
@@ -24,8 +25,8 @@ from protocol.bundle_parts import (
     Tail,
 )
 from protocol.control import Cause, KeyRole, SupplyConfirmation, SupplyState
-from protocol.eip712 import from_json
-from protocol.evidence import ChargeKeyVoucher, HandOver, Receipt, Record, record_hash
+from protocol.eip712 import from_json, hex_bytes
+from protocol.evidence import ChargeKeyVoucher, HandOver, Receipt, Record, Ruling, record_hash
 from protocol.merkle import Tree
 from protocol.money import MeteredCharge, Payment
 from protocol.wire import Details, decode_frame
@@ -43,12 +44,15 @@ from ..models import (
     Epoch,
     FrameRow,
     KeyEventRow,
+    RuledOutFrame,
+    RulingRow,
     SessionRow,
     Voucher,
 )  # fmt: skip
 from ..models import (
     OcmfText as OcmfRow,
 )
+from ..money.disputes import is_in_dispute, rulings_of
 from ..money.rating import pricer_of
 from ..money.settlement import last_claimable
 from ..money.signed_amounts import OCMF_GOOD
@@ -91,8 +95,8 @@ class _Collector:
             claimed_micro=row.claimed_micro, credit_notes=self._credit_notes(), tail=self._tail(), key_events=self._key_events(),
             links=links,
             chain_halts=self._halts(frames), frames=bundled,
-            conflicts=tuple(self._conflict(c) for c in conflicts_of(db, row.device) if self._concerns(c)),
-            receipts=self._receipts(), ocmf=self._ocmf(), hand_overs=self._hand_overs(), rulings=(), erasures=self._erasures(),
+            conflicts=self._conflicts(),
+            receipts=self._receipts(), ocmf=self._ocmf(), hand_overs=self._hand_overs(), rulings=self._rulings(), erasures=self._erasures(),
             end=self._end(),
         )  # fmt: skip
 
@@ -167,13 +171,27 @@ class _Collector:
             self._trees[epoch.id] = tree_of(self._db, epoch)
         return number_of[epoch.link_id], tuple(self._trees[epoch.id].path(stored.digest))
 
+    def _conflicts(self) -> tuple[BundledFrame, ...]:
+        """What two frames claim: those refused beside the log, and those a ruling of this session took out of it."""
+        conflicts = [c for c in conflicts_of(self._db, self._row.device) if self._concerns(c)]
+        refused = [c.body for c in conflicts if frame_by_digest(self._db, c.digest) is None]
+        out = select(RuledOutFrame.body).join(RulingRow, RulingRow.id == RuledOutFrame.ruling_id)
+        ruled_out = self._db.scalars(out.where(RulingRow.session == self._row.session).order_by(RuledOutFrame.received_at_s))
+        return tuple(self._conflict(body) for body in (*refused, *ruled_out))
+
+    def _rulings(self) -> tuple[Signed[Ruling], ...]:
+        return tuple(
+            Signed(from_json(Ruling, jsons.loads(r.document)), tuple(hex_bytes(s, 65, "signature") for s in jsons.loads(r.signatures)))
+            for r in rulings_of(self._db, self._row.session)
+        )  # fmt: skip
+
     def _concerns(self, conflict: ConflictRow) -> bool:
         """A conflict belongs to the bill if its accepted rival does, or stands in its time."""
         first, last = self._row.first_frame_id or 0, self._row.last_frame_id or 0
         return first <= conflict.accepted_frame_id <= last or conflict.disputed_from_s >= (self._row.opened_at_s or 0)
 
-    def _conflict(self, conflict: ConflictRow) -> BundledFrame:
-        signed = decode_frame(conflict.body)
+    def _conflict(self, body: bytes) -> BundledFrame:
+        signed = decode_frame(body)
         hidden = tuple(r if r.channel == self._row.channel else HiddenRecord(r.sequence, record_hash(r)) for r in signed.records)
         details = tuple(d if r.channel == self._row.channel else () for r, d in zip(signed.records, signed.details, strict=True))
         return BundledFrame(signed.frame, signed.signature, hidden, details, None, ())
@@ -199,7 +217,10 @@ class _Collector:
         row = self._row
         charged = last_claimable(self._db, row)
         amount = row.bill_micro - (0 if charged is None else charged.amount_micro)
-        return Tail("supplied between the last charge and the measured disconnection" if amount else "none", amount)
+        name = "supplied between the last charge and the measured disconnection"
+        if is_in_dispute(self._db, row):
+            name = "supplied between the last charge and the place where the bill stops: two frames, or a register, in dispute"
+        return Tail(name if amount else "none", amount)
 
     def _credit_notes(self) -> tuple[CreditNote, ...]:
         rows = self._db.scalars(select(ChainEventRow).where(
@@ -230,7 +251,12 @@ class _Collector:
         rows = self._db.scalars(
             select(OcmfRow).where(OcmfRow.session == self._row.session, OcmfRow.verdict == OCMF_GOOD).order_by(OcmfRow.id)
         )
-        return tuple(OcmfText(r.text, r.hash, None) for r in rows)
+        return tuple(OcmfText(r.text, r.hash, None) for r in rows if self._is_billed(r.text))
+
+    def _is_billed(self, text: str) -> bool:
+        """Whether our own text is of a record the bill has: one whose record is disputed says nothing about it."""
+        record = ocmf.parse(text.encode()).fields.get("UN")
+        return type(record) is not int or record <= (self._row.last_sequence or 0)
 
     def _end(self) -> Signed[SupplyConfirmation] | None:
         """The first measured disconnection that names a cause."""

@@ -15,7 +15,7 @@ from protocol.hashing import ZERO32
 from protocol.merkle import Tree
 
 from ..context import Service
-from ..models import HOUSE, AnchorLinkRow, Epoch, FrameRow, IntentRow
+from ..models import HOUSE, AnchorLinkRow, Epoch, FrameRow, IntentRow, RuledOutFrame
 from ..onchain.outbox import OPEN, Writing, intend
 from ..people.alarms import AlarmKind, clear_alarm, open_alarm, raise_alarm
 from ..store.facts import chain_status
@@ -121,6 +121,7 @@ def _say_overdue(db: Session, service: Service, late: int) -> None:
 
 def tree_of(db: Session, epoch: Epoch) -> Tree:
     """An epoch's tree, rebuilt; its root is checked against what was anchored."""
-    tree = epoch_tree(list(db.scalars(select(FrameRow.digest).where(FrameRow.epoch_id == epoch.id))))
+    digests = [*db.scalars(select(FrameRow.digest).where(FrameRow.epoch_id == epoch.id))]
+    tree = epoch_tree([*digests, *db.scalars(select(RuledOutFrame.digest).where(RuledOutFrame.epoch_id == epoch.id))])
     assert tree.root == epoch.root, f"epoch {epoch.id} does not rebuild to its root"
     return tree

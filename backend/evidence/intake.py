@@ -21,8 +21,8 @@ from ..context import Service
 from ..devices.points import point_at
 from ..hexes import to_hex
 from ..models import ConflictRow, Device, DeviceKey, FrameRow, Incarnation, SessionRow
+from ..money.disputes import stop_bill
 from ..money.rating import advance
-from ..money.signed_amounts import withdraw_disputed
 from ..people.alarms import AlarmKind, clear_alarm, raise_alarm
 from ..sessions.life import end, live_session, try_end
 from ..sessions.states import State
@@ -201,7 +201,7 @@ class Intake:
         for row in affected:
             if row.disputed_from_s is None or disputed_from_s < row.disputed_from_s:
                 row.disputed_from_s = disputed_from_s
-                withdraw_disputed(db, row)
+                stop_bill(db, service, row)
             end(db, service, row, Cause.FAULT, "its meter signed two different frames for one place")
 
     def _idle_power(self, channel: int) -> None:

@@ -3,7 +3,7 @@
 from .accounts import Act, AlarmNote, ApiToken, Login, LogInAttempt, SignInText, User
 from .base import HOUSE, Base
 from .chain import AnchorLinkRow, AttemptRow, ChainEventRow, ChainHaltRow, ClaimRow, IntentRow, KeyEventRow, KnownBlock
-from .evidence import ConflictRow, Epoch, FrameRow, Incarnation, OcmfText, ReceiptRow
+from .evidence import ConflictRow, Epoch, FrameRow, Incarnation, OcmfText, ReceiptRow, RuledOutFrame, RulingRow
 from .house import Alarm, Delivery, Fact, IdempotencyKey, Lease, Operator
 from .money import Account, Transfer
 from .offers import OfferPoint, OfferRow, PointSeller, ProviderRow
@@ -17,7 +17,7 @@ __all__ = [
     "HOUSE", "Account", "Act", "AgentMessage", "Alarm", "AlarmNote", "AnchorLinkRow", "ApiToken", "AttemptRow", "Base", "ChainEventRow",
     "ChainHaltRow", "ClaimRow", "Command", "Confirmation", "ConflictRow", "Delivery", "Device", "DeviceKey", "Epoch", "Fact", "FrameRow",
     "HandOverRow", "HelloNonce", "IdempotencyKey", "Incarnation", "IntentRow", "KeyEventRow", "KnownBlock", "Lease", "LogInAttempt",
-    "Login", "OcmfText", "OfferPoint", "OfferRow", "Operator", "Point", "PointSeller", "ProviderRow", "Reading",
-    "ReceiptRow", "SessionFrame", "SessionRow", "SessionStep", "SignInText", "SignedAmount", "SignedRequest", "TariffRow", "TaskRow",
-    "TaskWord", "Transfer", "User", "Voucher", "WalletNote", "WalletRow",
+    "Login", "OcmfText", "OfferPoint", "OfferRow", "Operator", "Point", "PointSeller", "ProviderRow", "Reading", "ReceiptRow",
+    "RuledOutFrame", "RulingRow", "SessionFrame", "SessionRow", "SessionStep", "SignInText", "SignedAmount", "SignedRequest", "TariffRow",
+    "TaskRow", "TaskWord", "Transfer", "User", "Voucher", "WalletNote", "WalletRow",
 ]  # fmt: skip

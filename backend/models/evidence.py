@@ -5,7 +5,7 @@ from __future__ import annotations
 from sqlalchemy import Boolean, ForeignKey, Index, LargeBinary, String, Text, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column
 
-from .base import Address, Base, Big, Hash, Owned, Signature
+from .base import Address, Base, Big, Hash, Json, Owned, Signature
 
 
 class FrameRow(Owned, Base):
@@ -60,7 +60,35 @@ class ConflictRow(Owned, Base):
     body: Mapped[bytes] = mapped_column(LargeBinary)
     received_at_s: Mapped[int] = mapped_column(Big)
     disputed_from_s: Mapped[int] = mapped_column(Big)
-    ruled_at_s: Mapped[int | None] = mapped_column(Big)
+    ruled_at_s: Mapped[int | None] = mapped_column(Big)  # the first ruling on it
+
+
+class RulingRow(Owned, Base):
+    """A ruling on a disputed stretch of a session's evidence, as signed. Rows are only ever added."""
+
+    __tablename__ = "rulings"
+    id: Mapped[int] = mapped_column(Big, primary_key=True)
+    session: Mapped[bytes] = mapped_column(ForeignKey("sessions.session"), index=True)
+    digest: Mapped[bytes] = mapped_column(Hash, unique=True)
+    document: Mapped[str] = mapped_column(Json)
+    signatures: Mapped[str] = mapped_column(Json)  # operator's and payer's, or the arbiter's alone
+    incarnation: Mapped[bytes] = mapped_column(Hash)
+    first_sequence: Mapped[int] = mapped_column(Big)
+    last_sequence: Mapped[int] = mapped_column(Big)
+    accepted_frame: Mapped[bytes] = mapped_column(Hash)  # zero: none
+    received_at_s: Mapped[int] = mapped_column(Big)
+
+
+class RuledOutFrame(Owned, Base):
+    """A frame that stood in a device's log until a ruling said that another stands there. Its anchor stays what it is."""
+
+    __tablename__ = "ruled_out_frames"
+    digest: Mapped[bytes] = mapped_column(Hash, primary_key=True)
+    device: Mapped[bytes] = mapped_column(ForeignKey("devices.device"), index=True)
+    ruling_id: Mapped[int] = mapped_column(ForeignKey("rulings.id"))
+    body: Mapped[bytes] = mapped_column(LargeBinary)
+    received_at_s: Mapped[int] = mapped_column(Big)
+    epoch_id: Mapped[int] = mapped_column(ForeignKey("epochs.id"), index=True)
 
 
 class ReceiptRow(Owned, Base):

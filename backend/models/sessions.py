@@ -58,6 +58,7 @@ class SessionRow(Owned, Base):
     ready_nonce: Mapped[bytes | None] = mapped_column(Hash)
     disconnected_at_s: Mapped[int | None] = mapped_column(Big)  # measured, for this session
     disputed_from_s: Mapped[int | None] = mapped_column(Big)  # nothing measured after this is claimed
+    bill_version: Mapped[int] = mapped_column(Big, default=0)  # how often the bill was taken back to its last undisputed frame
     closed_at_s: Mapped[int | None] = mapped_column(Big)  # final on the chain
     claim_not_before_s: Mapped[int] = mapped_column(Big, default=0)
     claim_skips: Mapped[int] = mapped_column(Big, default=0)

@@ -13,11 +13,13 @@ from threading import Lock
 from typing import NamedTuple
 
 import structlog
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from protocol.eip712 import from_json
 from protocol.errors import PricingError
 from protocol.evidence import HandOver, Reason, Record
+from protocol.hashing import ZERO32
 from protocol.pricing import Pricer
 from protocol.wire import SignedFrame
 
@@ -27,7 +29,7 @@ from ..devices.points import get_point, hand_overs_of, tariff_of
 from ..devices.policies import stored_policy
 from ..evidence.frames import decode, frames_after, frames_between
 from ..hexes import to_hex
-from ..models import FrameRow, SessionFrame, SessionRow
+from ..models import FrameRow, RulingRow, SessionFrame, SessionRow
 from ..people.alarms import AlarmKind, clear_alarm, raise_alarm
 from ..sessions.states import State
 from .ledger import Kind, Ledger
@@ -70,6 +72,12 @@ def _take(service: Service, row: SessionRow) -> Pricer | None:
     return held.pricer if held is not None and held.frame_id == row.last_frame_id else None
 
 
+def forget(service: Service, row: SessionRow) -> None:
+    """The bill went back: what is in memory stands too far on."""
+    with _IN_MEMORY:
+        _cache(service).pop(row.session, None)
+
+
 def _keep(service: Service, db: Session, row: SessionRow, pricer: Pricer) -> None:
     held = Held(pricer, row.last_frame_id or 0)
 
@@ -91,12 +99,12 @@ def pricer_of(db: Session, service: Service, row: SessionRow) -> Pricer:
     if row.first_frame_id is not None and row.last_frame_id is not None:
         swaps = _swaps(db, row)
         for stored in frames_between(db, row.device, row.first_frame_id, row.last_frame_id):
-            for record in _records(row, decode(stored)):
+            for record in records_of(row, decode(stored)):
                 _add(pricer, record, swaps)
     return pricer
 
 
-def _records(row: SessionRow, signed: SignedFrame) -> list[Record]:
+def records_of(row: SessionRow, signed: SignedFrame) -> list[Record]:
     """The records of a frame that belong to the session: its channel, from START to STOP."""
     records = [record for record in signed.records if record.channel == row.channel]
     if row.first_sequence is not None:
@@ -157,13 +165,13 @@ def advance(
 
 def _frame(db: Session, row: SessionRow, pricer: Pricer, stored: FrameRow, signed: SignedFrame, swaps: dict[int, HandOver]) -> str:
     """Price one frame. Returns why it cannot be priced, having changed nothing of the session."""
-    records = _records(row, signed)
+    records = records_of(row, signed)
     if row.first_frame_id is None:
         starts = [i for i, r in enumerate(records) if r.reason == Reason.START and r.end_s >= (row.opened_at_s or 0) - START_TOLERANCE_S]
         if not starts:
             return ""
         records = records[starts[0] :]
-    if f"implausible:{row.channel}" in stored.flagged.split():
+    if f"implausible:{row.channel}" in stored.flagged.split() and not _ruled(db, row, stored):
         return f"frame {to_hex(stored.digest)} has an implausible register"
     try:
         for record in records:
@@ -184,11 +192,22 @@ def _frame(db: Session, row: SessionRow, pricer: Pricer, stored: FrameRow, signe
     return ""
 
 
+def _ruled(db: Session, row: SessionRow, stored: FrameRow) -> bool:
+    """Whether the parties ruled that what a frame says stands, implausible as it is."""
+    found = select(RulingRow.id).where(
+        RulingRow.session == row.session, RulingRow.incarnation == stored.incarnation, RulingRow.accepted_frame != ZERO32,
+        RulingRow.first_sequence <= stored.first_sequence, RulingRow.last_sequence >= stored.last_sequence,
+    )  # fmt: skip
+    return db.scalar(found.limit(1)) is not None
+
+
 def _post(db: Session, service: Service, row: SessionRow, delta_micro: int) -> None:
     """Use: debit what the session owes, credit sales; first out of the reservation, beyond it in a transfer named so."""
     ledger = Ledger(db, row.operator_id, service.now_s())
     use, sales = ledger.account(Kind.USE, row.session), ledger.account(Kind.SALES)
-    ledger.apply(ledger.draw(row.session, use, sales, delta_micro, "use", row.last_frame_id or 0))
+    # After a dispute the same frame may be posted again: another version of the bill is another cause.
+    version = (row.bill_version,) if row.bill_version else ()
+    ledger.apply(ledger.draw(row.session, use, sales, delta_micro, "use", row.last_frame_id or 0, *version))
 
 
 def _blocked(db: Session, service: Service, row: SessionRow, why: str) -> None:

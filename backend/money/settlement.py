@@ -23,6 +23,7 @@ from ..sessions.life import get_session, sessions_in
 from ..sessions.states import State, step
 from ..store.facts import chain_status
 from ..supply.commands import last_metered_s, terms_of
+from .disputes import awaiting_ruling
 from .ledger import Kind, Ledger
 
 log = structlog.get_logger()
@@ -160,7 +161,7 @@ def _settle(db: Session, service: Service, row: SessionRow) -> None:
     amount = last_claimable(db, row)
     if amount is not None and amount.amount_micro > row.claimed_micro:
         return  # still to be claimed
-    if claim_under_way(db, row):
+    if claim_under_way(db, row) or awaiting_ruling(db, service, row):
         return
     closes = intents_of(db, row.session, "close")
     if closes and (closes[-1].state in (OPEN, "succeeded") or service.now_s() < (closes[-1].settled_at_s or 0) + CLOSE_RETRY_S):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import func, select, update
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from protocol import ocmf
@@ -51,7 +51,7 @@ def take_charge(db: Session, service: Service, document: dict[str, Any], where: 
     frame = frame_by_digest(db, charge.frame)
     if frame is None or frame.device != row.device:
         return f"{where}: the frame it names is not held here; send the frame first"
-    problem = _problem(db, row, charge, frame)
+    problem = why_not_claimable(db, row, charge, frame)
     db.add(SignedAmount(
         operator_id=row.operator_id, session=row.session, kind="charge", amount_micro=charge.amount_micro,
         energy_milliwatt_hours=charge.energy_milliwatt_hours, elapsed_s=charge.elapsed_s, frame=charge.frame, signature=signature,
@@ -68,17 +68,7 @@ def take_charge(db: Session, service: Service, document: dict[str, Any], where: 
     return ""
 
 
-def withdraw_disputed(db: Session, row: SessionRow) -> None:
-    """What was signed for frames that turn out to be disputed is not claimed: it stays as evidence. Call when `disputed_from_s` changed."""
-    if row.disputed_from_s is None:
-        return
-    disputed = select(FrameRow.digest).where(FrameRow.device == row.device, FrameRow.end_s > row.disputed_from_s)
-    ours = SignedAmount.session == row.session
-    db.execute(update(SignedAmount).where(ours, SignedAmount.frame.in_(disputed)).values(claimable=False))
-    row.charge_micro = int(db.scalar(select(func.max(SignedAmount.amount_micro)).where(ours, SignedAmount.claimable.is_(True))) or 0)
-
-
-def _problem(db: Session, row: SessionRow, charge: MeteredCharge, frame: FrameRow) -> str:
+def why_not_claimable(db: Session, row: SessionRow, charge: MeteredCharge, frame: FrameRow) -> str:
     """Why a validly signed charge must not be claimed: it stays as evidence all the same."""
     terms = terms_of(row)
     if row.disputed_from_s is not None and frame.end_s > row.disputed_from_s:

@@ -14,8 +14,10 @@ from protocol.money import Open
 from .. import jsons
 from ..context import Service
 from ..devices.points import control_key, get_device, get_point, tariff_of
+from ..evidence.rulings import open_disputes
 from ..hexes import to_hex
 from ..models import Point, Reading, SessionRow, SessionStep
+from ..money.disputes import ruling_by_s
 from ..supply.commands import terms_of
 from .quotes import estimate
 from .states import State
@@ -76,6 +78,7 @@ def session_view(db: Session, service: Service, row: SessionRow, *, with_token: 
         "closeRequestedAtS": row.close_requested_at_s, "disconnectedAtS": row.disconnected_at_s, "blocked": row.blocked,
         "disputedFromS": row.disputed_from_s, "firstSequence": row.first_sequence, "lastSequence": row.last_sequence,
         "offerHash": None if row.offer is None else to_hex(row.offer), "follows": None if row.follows is None else to_hex(row.follows),
+        "dispute": _dispute(db, service, row),
         "waitingFor": waiting_for(row), "steps": [{"from": s.from_state, "to": s.to_state, "why": s.why, "atS": s.at_s} for s in steps],
         "links": {"self": base, "bill": f"{base}/bill", "bundle": f"{base}/bundle"},
     }  # fmt: skip
@@ -84,10 +87,27 @@ def session_view(db: Session, service: Service, row: SessionRow, *, with_token: 
     return view
 
 
+def _dispute(db: Session, service: Service, row: SessionRow) -> dict[str, Any] | None:
+    """What a ruling may be about: each place that two frames claim, and until when one is waited for."""
+    if row.disputed_from_s is None and not row.blocked:
+        return None
+    places = [
+        {
+            "incarnation": to_hex(d.conflict.incarnation), "firstSequence": d.conflict.first_sequence, "lastSequence": d.last_sequence,
+            "kind": d.conflict.kind, "heldFrame": None if d.held is None else to_hex(d.held.digest),
+            "refusedFrame": to_hex(d.conflict.digest),
+        }
+        for d in open_disputes(db, row)
+    ]  # fmt: skip
+    return {"fromS": row.disputed_from_s, "places": places, "blocked": row.blocked, "rulingByS": ruling_by_s(service, row)}
+
+
 def waiting_for(row: SessionRow) -> str:
     """Why a session is where it is, in one sentence; empty when it waits for nothing but use."""
     if row.waits and row.state == State.OPEN:
         return "the end of the session before it at this point"
+    if row.state in (State.ENDED, State.SETTLING) and row.closed_at_s is None and (row.disputed_from_s is not None or row.blocked):
+        return "a ruling on what is disputed, or the end of the time for one; then it settles on the last undisputed frame"
     return {
         State.QUOTED: "the payer's signature",
         State.OPENING: "the lock to be final on the chain",

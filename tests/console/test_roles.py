@@ -41,6 +41,7 @@ ROUTES: dict[str, str] = {
     "POST /api/v1/tasks/{task}/stop": OPEN,
     "POST /api/v1/tasks/{task}/give-up": OPEN,
     "GET /api/v1/tasks/{task}": "read",
+    "POST /api/v1/sessions/{session}/rulings": OPEN,
     "GET /api/v1/sessions/{session}": "read",
     "GET /api/v1/sessions/{session}/bill": "audit",
     "GET /api/v1/sessions/{session}/bundle": "audit",
