@@ -42,6 +42,7 @@ class Listener(threading.Thread):
         super().__init__(name="listener", daemon=True)
         self._service, self._session, self._token, self._inbox = service, session, token, inbox
         self._after = 0
+        self._settled = False  # then the stream ends when everything was told
         self._over = threading.Event()
 
     def stop(self) -> None:
@@ -58,6 +59,9 @@ class Listener(threading.Thread):
                                 return
                             self._take(name, data)
                             backoff.reset()
+                    if self._settled:
+                        return
+                    self._over.wait(backoff.next_s())
                 except ServiceRefused as error:
                     logger.warning("session not shown", reason=str(error))
                     self._over.wait(MOST_PAUSE_S)
@@ -83,8 +87,7 @@ class Listener(threading.Thread):
                 return
             if isinstance(view, dict):
                 self._put("state", view)
-                if view.get("state") == "settled":
-                    self._over.set()
+                self._settled = view.get("state") == "settled"
 
     def _put(self, name: str, data: Any) -> None:
         while not self._over.is_set():

@@ -32,12 +32,12 @@ class Payer:
 
     def __init__(
         self, agreed: Agreed, opened_at_s: int, journal: Journal, signer: Signer, chain_id: int, escrow: bytes, *,
-        advance_micro: int = 0, series: Series | None = None, comparison: Comparison | None = None, patience_s: int = 30,
+        series: Series | None = None, comparison: Comparison | None = None, patience_s: int = 30,
     ) -> None:  # fmt: skip
         self.follower = Follower(agreed, opened_at_s)
         self._session, self._journal, self._signer = agreed.session, journal, signer
         self._domain = money(chain_id, escrow)
-        self._advance_micro, self._patience_s = advance_micro, patience_s
+        self._patience_s = patience_s
         self._series, self._comparison = series, comparison
         self._waiting: deque[tuple[Seen, float]] = deque()  # verified and priced, not yet compared; since when
         self._trouble: Disagreement | None = None
@@ -66,11 +66,10 @@ class Payer:
             self._waiting.append((seen, time.monotonic()))
 
     def first(self) -> dict[str, Any] | None:
-        """The payment before power, which names no frame: once a session."""
+        """The payment before power, which names no frame: the smallest there is, once a session."""
         if self._live.paid.document is not None or self.refused:
             return None
-        amount = max(1, self._advance_micro)
-        paid = Paid(amount_micro=amount, document=self._signed(amount, ZERO32), own=self._mark())
+        paid = Paid(amount_micro=1, document=self._signed(1, ZERO32), own=self._mark())
         self._journal.paid([paid])
         return paid.document
 
@@ -128,7 +127,7 @@ class Payer:
 
     def _payment(self, seen: Seen, before: Paid) -> Paid | None:
         """The next payment; None where nothing more is owed or the lock holds no more."""
-        amount = min(seen.total_micro + self._advance_micro, self._live.lock_micro)
+        amount = min(seen.total_micro, self._live.lock_micro)
         if seen.sequence <= before.sequence or amount <= before.amount_micro:
             return None
         return Paid(amount_micro=amount, sequence=seen.sequence, frame=seen.frame, document=self._signed(amount, seen.frame))

@@ -45,6 +45,7 @@ class Purchase:
         self._sent_opening = self._sent_top_up = self._sent_stop = False
         self._refused_at: float | None = None
         self._unsent: list[dict[str, Any]] = []
+        self._frames: list[bytes] = []  # heard, not taken yet
         self._ended_at: float | None = None
         self._begun = False  # the register where it began was compared with where the last one ended
         self.finished = False
@@ -58,6 +59,8 @@ class Purchase:
         if live.paid.document is not None:
             purchase._unsent.append(live.paid.document)
         logger.info("going on with session", session=hexed(live.session), paid_micro=live.paid.amount_micro)
+        if live.opened_at_s:
+            purchase._opened(live.opened_at_s)
         return purchase
 
     @property
@@ -90,11 +93,15 @@ class Purchase:
         if heard.name == "state":
             self._view(heard.data)
             return
-        if self._payer is None or self._payer.refused:
-            return
+        self._frames.append(heard.data)
+        if self._payer is None:
+            return  # until it is known when the session opened, which prices count from
+        frames, self._frames = self._frames, []
         try:
-            self._payer.take(heard.data, now_s())
-            self._compare_start()
+            for raw in frames:
+                if not self._payer.refused:
+                    self._payer.take(raw, now_s())
+                    self._compare_start()
         except Disagreement as error:
             self._refuse(error)
 
@@ -126,8 +133,7 @@ class Purchase:
         series, comparison = self._own(live)
         self._payer = Payer(
             self._agreed, live.opened_at_s, buyer.journal, buyer.signer, buyer.settings.chain_id, buyer.settings.escrow,
-            advance_micro=buyer.settings.money.advance_micro, series=series, comparison=comparison,
-            patience_s=buyer.settings.patience_s,
+            series=series, comparison=comparison, patience_s=buyer.settings.patience_s,
         )  # fmt: skip
 
     def _own(self, live: Live) -> tuple[Series | None, Comparison | None]:

@@ -35,8 +35,6 @@ class Money(Strict):
     step_micro: int = Field(ge=1, le=MOST)
     low_micro: int = Field(ge=1, le=MOST)
     day_micro: int = Field(ge=1, le=MOST)
-    advance_micro: Micro = 0
-    """Paid beyond what was measured, for a seller that gives no credit: all that can be lost to one that cheats there."""
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:

@@ -8,6 +8,7 @@ the end, passed only by what the policy says.
 
 from __future__ import annotations
 
+from collections import deque
 from typing import Any
 
 from protocol.eip712 import digest, from_json, hex_bytes, money_domain, to_json
@@ -37,7 +38,8 @@ class Session:
         self._register = 0  # the last good one
         self.unpriced = ""  # why a record could not be priced; empty if all were
         self._paid_micro = 0
-        self._paid_energy_milliwatt_hours = 0  # energy when use last stood within what was paid
+        self._paid_energy_milliwatt_hours = 0  # used up to the last record that is paid for
+        self._unpaid: deque[tuple[int, int]] = deque()  # (price, energy) after each record that is not
         if live.payment is not None:
             self._paid_micro = int(live.payment["amountMicro"])
 
@@ -75,7 +77,9 @@ class Session:
         self.last = record
         if not record.flags & Flag.QUARANTINED_REGISTER:
             self._register = record.import_milliwatt_hours
-        self._note_paid()
+        if not self.metered:
+            self._unpaid.append((self.pricer.total_micro, self.pricer.energy_milliwatt_hours))
+            self._note_paid()
 
     def hand_over(self, hand_over: HandOver) -> None:
         """Go on with another meter's register after a SWAP record."""
@@ -172,8 +176,9 @@ class Session:
         return ""
 
     def _note_paid(self) -> None:
-        if self.pricer.total_micro <= self._paid_micro:
-            self._paid_energy_milliwatt_hours = self.pricer.energy_milliwatt_hours
+        """A payment comes a little after the frame it names, and by then more was used: it pays for the records up to there."""
+        while self._unpaid and self._unpaid[0][0] <= self._paid_micro:
+            self._paid_energy_milliwatt_hours = self._unpaid.popleft()[1]
 
 
 def resume(live: Live, modulus_milliwatt_hours: int, records: list[Record]) -> Session:

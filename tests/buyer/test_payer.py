@@ -135,13 +135,13 @@ def test_the_same_frame_again_is_no_news_and_an_idle_point_costs_nothing(paper: 
 
 def test_the_lock_is_the_end(tmp_path: Path) -> None:
     paper = Paper(tmp_path, lock_micro=500)
-    payer = paper.payer(paper.journal(), advance_micro=100)
+    payer = paper.payer(paper.journal())
     payer.first()
     payer.take(paper.start(), now_s())
     for _ in range(3):
         payer.take(paper.use(), now_s())
     amounts = [payment(paper, document).amount_micro for document in payer.answer()]
-    assert amounts == [457, 500]  # 1 Wh at 0.357 a kWh, and the advance
+    assert amounts == [357, 500]  # a watt-hour costs 357
 
 
 @pytest.mark.parametrize("cut", range(6))

@@ -1,0 +1,23 @@
+"""One chain and one service for the tests with real processes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.service.world import World
+
+
+@pytest.fixture(scope="package")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    made = World(Path(tmp_path_factory.mktemp("buyers")))
+    made.settings["terms"] |= {"payment_credit_micro": 10_000, "payment_credit_milliwatt_hours": 20_000}
+    try:
+        made.start_chain()
+        made.deploy()
+        made.start_service()
+        yield made
+    finally:
+        made.stop()
