@@ -28,6 +28,9 @@ from .ledger import Kind, Ledger
 
 log = structlog.get_logger()
 CLOSE_RETRY_S = 30
+LAST_PAYMENT_S = 30
+"""In payment mode the last payment comes after the last frame: a buyer compares it with a meter of its own before it signs. Never longer
+than half the close delay, after which anybody may close."""
 
 
 def round_(service: Service, writing: Writing) -> None:
@@ -49,7 +52,7 @@ def round_(service: Service, writing: Writing) -> None:
     for session in (*ended, *settling):
         with writing() as db:
             row = get_session(db, session, lock=True)
-            if row.state == State.ENDED:
+            if row.state == State.ENDED and not _last_payment_comes(service, row):
                 step(db, row, State.SETTLING, "claiming what was charged, then closing", service.now_s())
             if row.state == State.SETTLING:
                 _settle(db, service, row)
@@ -114,6 +117,13 @@ def claim_under_way(db: Session, row: SessionRow) -> bool:
         .limit(1)
     )  # fmt: skip
     return db.scalar(query) is not None
+
+
+def _last_payment_comes(service: Service, row: SessionRow) -> bool:
+    """Whether a payment for the rest of the bill may still be under way. What is signed by now is claimed meanwhile."""
+    if row.metered or row.charge_micro >= row.bill_micro or row.closed_at_s is not None or row.ended_at_s is None:
+        return False
+    return service.now_s() < row.ended_at_s + min(LAST_PAYMENT_S, terms_of(row).close_delay_s // 2)
 
 
 def _claim(service: Service, writing: Writing, due: Sequence[tuple[bytes, int, bool, bytes]], chain_time_s: int) -> None:

@@ -228,3 +228,19 @@ def test_a_limit_already_passed_is_reached_now() -> None:
     forecast = Forecast(session.pricer, session.last, 0, Course(NANO, 10_000, 0), NOW * NANO - NANO)
     assert forecast.last_before(lambda t: forecast.total_micro(t) >= 1, NANO, 2 * NANO) == NANO
     assert forecast.last_before(lambda t: forecast.total_micro(t) >= 10**9, NANO, 2 * NANO) is None
+
+
+def test_payments_that_always_come_a_little_late_never_use_up_the_energy_credit() -> None:
+    """Each pays for the frame before; more was used by then. The credit counts what stands unpaid, not all since the start."""
+    paper, payer = Paper(), Signer.create()
+    session, _ = make(paper, metered=False, signer=payer.address, credit_micro=500_000, credit_milliwatt_hours=1_000)
+    session.add(record(paper, 1, NOW, NOW, 0))
+    before = 0
+    for i in range(1, 20):
+        session.add(record(paper, 1 + i, NOW + i - 1, NOW + i, 500 * i, 54_000))
+        cost, energy = session.pricer.total_micro, session.pricer.energy_milliwatt_hours
+        assert not session.over_energy_credit(energy, cost)
+        if before:
+            session.paid(before)
+        before = cost
+    assert session.over_energy_credit(energy + 501, cost + 1)
