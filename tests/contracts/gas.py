@@ -12,13 +12,16 @@ import json
 from typing import Any
 
 from protocol.hashing import keccak
+from protocol.task import Proof
 from protocol.wallet import OwnerCall, wallet_domain
 from tests.contracts.support import ARTIFACTS, HOUR_S, ROOT, World, load_artifact
+from tests.contracts.task_support import ASKED, PRICE, TaskWorld, record
 from tests.contracts.wallets import WalletWorld
 
 SNAPSHOT = ROOT / "tests" / "contracts" / "gas_snapshot.json"
 CONTRACTS = (
     "AnchorLog", "DeviceRegistry", "DeviceWallet", "DeviceWalletFactory", "EnergyEscrow", "ProviderBook", "SettlementToken",
+    "TaskEscrow",
 )  # fmt: skip
 LOCK = 1_000_000
 BATCHES = (1, 10, 100)
@@ -39,7 +42,8 @@ GOALS = {
 def measure() -> dict[str, dict[str, int]]:
     """Every figure of the snapshot, gas of a claim a row and rounded up."""
     world = World()
-    return {"gas": {**anchors(world), **sessions(world), **claims(world), **wallets(World())}, "bytes": sizes()}
+    figures = {**anchors(world), **sessions(world), **claims(world), **wallets(World()), **tasks(TaskWorld(World()))}
+    return {"gas": figures, "bytes": sizes()}
 
 
 def sizes() -> dict[str, int]:
@@ -134,6 +138,29 @@ def wallets(world: World) -> dict[str, int]:
         "wallet_top_up_relayed": gas(world.send(around.top_up(terms, 2 * LOCK), "stranger")),
         "wallet_request_close_relayed": gas(world.send(around.request_close(terms), "stranger")),
         "wallet_withdraw": gas(world.send(around.wallet.functions.withdraw(world.address("stranger"), 5), "owner")),
+    }
+
+
+def tasks(desk: TaskWorld) -> dict[str, int]:
+    """A task's life. The node was paid before; the second payment of a task and the second sale of a meter are what recurs."""
+    functions, now = desk.functions, desk.world.now()
+    deadline = now + HOUR_S
+    released, completed, delivered = (desk.task(proof) for proof in (Proof.RELEASE, Proof.COMPLETION, Proof.ENERGY))
+    desk.open(completed)
+    desk.pay(desk.completed(completed, 1))
+    opened = desk.world.send(functions.openTask(released), "payer")
+    relayed = desk.pay(functions.openTaskBySignature(delivered, deadline, desk.open_signed(delivered, deadline)))
+    desk.pay(desk.released(released, 1_000))
+    live = [record(n, now + n, n * ASKED // 2) for n in range(3)]
+    desk.pay(desk.delivered(delivered, PRICE // 2, desk.proof(live[:2], frame_size=1)))
+    return {
+        "task_open": gas(opened),
+        "task_open_relayed": gas(relayed),
+        "task_pay_released": gas(desk.pay(desk.released(released, 2_000))),
+        "task_pay_completed": gas(desk.pay(desk.completed(completed, 2_000))),
+        "task_pay_delivered": gas(desk.pay(desk.delivered(delivered, PRICE, desk.proof(live[1:], frame_size=1)))),
+        "task_request_close": gas(desk.world.send(functions.requestClose(released), "payer")),
+        "task_close": gas(desk.world.send(functions.close(released), "payee")),
     }
 
 

@@ -37,7 +37,7 @@ def word(value: Value) -> bytes:
 def signatures(kind: str) -> dict[bytes, str]:
     """Names of the errors (by selector) or events (by topic) of the contracts the calls run through."""
     found = {}
-    for path in (ARTIFACTS / "EnergyEscrow.json", DOUBLES / "TrickyToken.json"):
+    for path in (ARTIFACTS / "EnergyEscrow.json", ARTIFACTS / "TaskEscrow.json", DOUBLES / "TrickyToken.json"):
         for item in json.loads(path.read_text())["abi"]:
             if item["type"] == kind:
                 text = f"{item['name']}({','.join(part['type'] for part in item['inputs'])})"
@@ -47,6 +47,10 @@ def signatures(kind: str) -> dict[bytes, str]:
 
 class Blob(bytes):
     """Bytes of any length (`bytes`), where plain bytes are one word (`bytes32`, `address`)."""
+
+
+class Raw(bytes):
+    """All of a call's arguments, encoded already."""
 
 
 def words(value: Any) -> bytes:
@@ -61,6 +65,8 @@ def encode(arguments: list[Any]) -> bytes:
     """
     parts = []
     for argument in arguments:
+        if isinstance(argument, Raw):
+            return bytes(argument)
         if isinstance(argument, Blob):
             parts.append((True, word(len(argument)) + argument + bytes(-len(argument) % 32)))
         elif isinstance(argument, list):
@@ -83,6 +89,8 @@ def selector(function: str) -> bytes:
 class ModelPair:
     """The contract on an engine and the model, driven by the same random calls."""
 
+    contract = "EnergyEscrow"
+
     def __init__(self, engine: Engine, seed: int) -> None:
         self.engine, self.random = engine, random.Random(seed)
         self.errors, self.topics = signatures("error"), signatures("event")
@@ -90,9 +98,9 @@ class ModelPair:
         engine.at(self.time_s, self.block)
         # the tricky token without tricks: it mints freely, which the settlement token rightly does not
         self.token = engine.deploy(self.code(DOUBLES / "TrickyToken.json") + word(6))
-        self.escrow = engine.deploy(self.code(ARTIFACTS / "EnergyEscrow.json") + word(self.token) + word(GUARDIAN))
+        self.escrow = engine.deploy(self.code(ARTIFACTS / f"{self.contract}.json") + word(self.token) + word(GUARDIAN))
         self.domain = money_domain(engine.chain_id, self.escrow)
-        self.model = Model(self.escrow, GUARDIAN, self.time_s, self.block)
+        self.model = self.make_model()
         self.keys = {signer.address: signer for signer in (*PEOPLE, *KEYS, THIEF)}
         self.addresses = [signer.address for signer in PEOPLE]
         self.known: list[bytes] = []
@@ -102,6 +110,9 @@ class ModelPair:
             self.send(address, "mint(address,uint256)", [address, 10**9], to=self.token)
             self.send(address, "approve(address,uint256)", [self.escrow, 2**256 - 1], to=self.token)
             self.model.outside[address] += 10**9
+
+    def make_model(self) -> Any:
+        return Model(self.escrow, GUARDIAN, self.time_s, self.block)
 
     @staticmethod
     def code(path: Any) -> bytes:

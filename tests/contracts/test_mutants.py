@@ -29,10 +29,21 @@ def test_mutants_fit_the_sources() -> None:
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_every_mutant_is_killed() -> None:
+    kill("--brief")
+
+
+@pytest.mark.needs_node
+@pytest.mark.soak
+@pytest.mark.timeout(3600)
+def test_every_mutant_of_the_long_list_is_killed() -> None:
+    kill()
+
+
+def kill(*arguments: str) -> None:
     ready = shutil.which("node") is not None and (SCRIPT.NODE_MODULES / "solc").is_dir()
     if not ready and not os.environ.get("CI"):
         pytest.skip("Node.js and contracts/node_modules are needed: scripts/contracts build installs the packages")
     done = subprocess.run(
-        [sys.executable, "-m", "tests.contracts.mutants"], cwd=ROOT, capture_output=True, text=True, check=False
+        [sys.executable, "-m", "tests.contracts.mutants", *arguments], cwd=ROOT, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stdout + done.stderr
