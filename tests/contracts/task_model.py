@@ -1,8 +1,9 @@
 """What TaskEscrow does, in plain Python: dictionaries, no chain, no signatures but those of a meter.
 
 A call returns the events it makes, in order, or raises `Refused` with the contract's own error. Whoever drives the model says who
-signed exactly the message a call is about (`signed_by`). What an energy proof must satisfy is `protocol.energy_proof`'s, so that these
-are proven equal too. There are no relayed withdrawals: the model of the other escrow has them. Amounts are micro-units, energy milliwatt-hours, time UTC seconds.
+signed exactly the message a call is about (`signed_by`). What an energy proof must satisfy is `protocol.energy_proof`'s, so that
+these are proven equal too. There are no relayed withdrawals: the model of the other escrow has them. Amounts are micro-units,
+energy milliwatt-hours, time UTC seconds.
 """
 
 from __future__ import annotations

@@ -98,7 +98,7 @@ class TaskPair(ModelPair):
             meter_key=METERS[meter].address if energy else ZERO, energy_milliwatt_hours=r.randint(1, 1_500) if energy else 0,
             start_from_s=self.time_s + r.randint(-100, 200) if energy and self.chance(0.1) else 0, salt=r.randbytes(32),
         )  # fmt: skip
-        if self.chance(0.05):
+        if self.chance(0.15):
             spoilt: dict[str, Any] = r.choice(
                 ({"node": ZERO}, {"refund_to": task.node}, {"requester_key": ZERO}, {"price_micro": 0}, {"node_key": task.requester_key},
                  {"channel": 3}, {"meter_key": task.node_key}, {"energy_milliwatt_hours": 0}, {"start_from_s": task.deadline_s})
