@@ -28,6 +28,7 @@ from ..hexes import to_hex
 from ..models import ConflictRow, Device, FrameRow, Incarnation, Reading, RuledOutFrame, RulingRow, SessionFrame, SessionRow
 from ..money.disputes import refresh_amounts, rulings_of, stop_bill
 from ..money.rating import advance
+from ..money.settlement import give_credit
 from ..people.alarms import AlarmKind, clear_alarm
 from ..sessions.life import try_end
 from ..sessions.states import State
@@ -56,6 +57,8 @@ def take_ruling(db: Session, service: Service, row: SessionRow, ruling: Ruling, 
     signed = digest(EVIDENCE, ruling)
     found = db.scalar(select(RulingRow).where(RulingRow.digest == signed))
     if found is not None:
+        if row.state == State.SETTLED:
+            give_credit(db, service, row)  # wanted again where the chain refused it
         return found
     for earlier in rulings_of(db, row.session):
         overlap = earlier.first_sequence <= ruling.last_sequence and ruling.first_sequence <= earlier.last_sequence
@@ -220,6 +223,8 @@ class _Judgement:
                 clear_alarm(db, service, row.operator_id, AlarmKind.CHARGE_DIFFERS, f"session {to_hex(row.session)}")
             _trust_reading(db, service, row, self._ruling)
             try_end(db, service, row)
+        if row.state == State.SETTLED:
+            give_credit(db, service, row)
         service.after_commit(db, lambda: service.hub.wake_loop("settlement"))
         service.wake(db, row.device)
 

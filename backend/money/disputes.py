@@ -52,7 +52,7 @@ def _cut(db: Session, service: Service, row: SessionRow, first_frame_id: int) ->
         row.bill_micro, row.energy_milliwatt_hours = kept.total_micro, kept.energy_milliwatt_hours
     forget(service, row)
     if row.state == State.SETTLED:  # its books are closed: a credit note corrects the sales themselves
-        row.tail_micro = row.bill_micro - min(row.bill_micro, row.claimed_micro)
+        row.tail_micro = max(0, row.bill_micro - row.claimed_micro)
     elif before > row.bill_micro:
         _take_back(db, service, row, before - row.bill_micro)
 

@@ -163,8 +163,42 @@ def _batch(
     log.info("claim wanted", sessions=len(rows), metered=metered)
 
 
+def credit_due_micro(db: Session, row: SessionRow) -> int:
+    """What was claimed above the last undisputed charge and is not given back yet. Only a dispute can lower a bill."""
+    if row.bill_version == 0:
+        return 0
+    amount = last_claimable(db, row)
+    return max(0, row.claimed_micro - row.credit_note_micro - (0 if amount is None else amount.amount_micro))
+
+
+def give_credit(db: Session, service: Service, row: SessionRow) -> bool:
+    """Want the payee's credit note for what is due; never two for one due. Returns whether the session has to wait for it."""
+    if credit_due_micro(db, row) == 0:
+        return False
+    if claim_under_way(db, row):
+        return True  # it may raise what is due
+    notes, status = intents_of(db, row.session, "credit-note"), chain_status(db)
+    read_through = -1 if status is None else min(status.final_number, status.head_number)
+    if notes:
+        last = notes[-1]
+        unread = last.state == "succeeded" and (last.mined_block_number or 0) > read_through
+        if last.state == OPEN or unread or (last.state != "succeeded" and service.now_s() < (last.settled_at_s or 0) + CLOSE_RETRY_S):
+            return True
+    payee = terms_of(row).payee
+    sender = next((key.address for key in (service.keys.payee, service.keys.sender) if key.address == payee), None)
+    if sender is not None:  # else the payee's key is elsewhere, and whoever holds it gives the note
+        due = credit_due_micro(db, row)
+        call = service.calls.credit_note(terms_of(row), due)
+        cause = (row.session, due, len(notes))
+        intend(db, service, row.operator_id, call, kind="credit-note", cause=cause, reference=row.session, sender=sender)
+        log.info("credit note wanted", session=to_hex(row.session), micro=due)
+    return True
+
+
 def _settle(db: Session, service: Service, row: SessionRow) -> None:
-    """Close once everything claimable is claimed; settled once the close is final."""
+    """Close once everything claimable is claimed and what was claimed too much is given back; settled once the close is final."""
+    if not awaiting_ruling(db, service, row) and give_credit(db, service, row):
+        return
     if row.closed_at_s is not None:
         _settled(db, service, row)
         return
@@ -202,7 +236,7 @@ def _settled(db: Session, service: Service, row: SessionRow) -> None:
     ledger = Ledger(db, row.operator_id, service.now_s())
     use = ledger.account(Kind.USE, row.session)
     moves = ledger.void_all(row.session, "settled")
-    row.tail_micro = row.bill_micro - row.claimed_micro
+    row.tail_micro = row.bill_micro - row.claimed_micro + row.credit_note_micro
     if row.tail_micro > 0:
         moves.append(ledger.move(ledger.account(Kind.WRITTEN_OFF), use, row.tail_micro, "tail", row.session))
     ledger.apply(moves)

@@ -107,7 +107,7 @@ def waiting_for(row: SessionRow) -> str:
     if row.waits and row.state == State.OPEN:
         return "the end of the session before it at this point"
     if row.state in (State.ENDED, State.SETTLING) and row.closed_at_s is None and (row.disputed_from_s is not None or row.blocked):
-        return "a ruling on what is disputed, or the end of the time for one; then it settles on the last undisputed frame"
+        return "a ruling on what is disputed, the end of the time for one, or the credit note that follows from it"
     return {
         State.QUOTED: "the payer's signature",
         State.OPENING: "the lock to be final on the chain",
@@ -115,6 +115,7 @@ def waiting_for(row: SessionRow) -> str:
         State.RUNNING: row.blocked,
         State.ENDING: "supply to be measured disconnected" if row.disconnected_at_s is None else "the meter's last record",
         State.ENDED: "the settlement's next round",
-        State.SETTLING: "the last claim to be final" if row.claimed_micro < row.charge_micro else "the close to be final",
+        State.SETTLING: "the credit note to be final" if row.claimed_micro - row.credit_note_micro > row.charge_micro
+        else "the last claim to be final" if row.claimed_micro < row.charge_micro else "the close to be final",
         State.SETTLED: "",
     }[State(row.state)]

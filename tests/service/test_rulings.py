@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import pytest
+from sqlalchemy import select, update
 
 from auditor.report import Verdict
 from auditor.verify import verify
@@ -12,7 +13,7 @@ from backend.errors import BadRequest, Conflict, Unavailable
 from backend.evidence.bundles import export
 from backend.evidence.epochs import tree_of
 from backend.evidence.rulings import take_ruling
-from backend.models import Epoch, FrameRow
+from backend.models import Epoch, FrameRow, IntentRow
 from backend.money.ledger import Kind, Ledger
 from backend.money.reconcile import _energy_and_evidence
 from backend.money.settlement import _settle, last_claimable
@@ -83,7 +84,8 @@ def opened(inside: Inside, meter: Meter, policy: dict[str, Any] | None = None) -
     return inside.session(meter, point).connect()
 
 
-def disputed(inside: Inside, policy: dict[str, Any] | None = None) -> Scene:
+def disputed(inside: Inside, policy: dict[str, Any] | None = None, *, claimed: bool = False, late: bool = False) -> Scene:
+    """`claimed`: all of it was claimed before the second frame came; `late`: and the session was settled."""
     meter = Meter()
     session = opened(inside, meter, policy)
     session.use(meter.frame(meter.record(rise=1_000, seconds=3)))
@@ -92,10 +94,17 @@ def disputed(inside: Inside, policy: dict[str, Any] | None = None) -> Scene:
     held = meter.frame(meter.record(rise=2_000, seconds=3))
     session.use(held, meter.frame(meter.record(rise=1_000, seconds=3)), meter.frame(meter.record(Reason.STOP)))
     whole = session.row().bill_micro
+    if claimed or late:
+        inside.final(event_types.ChargeClaimed(session.session, inside.service.payee, whole, ZERO))
+    if late:
+        session.confirm(SupplyState.DISCONNECTED, cause=Cause.PAYER_STOP)
+        inside.final(event_types.SessionClosed(session.session, whole, session.row().lock_micro - whole))
+        settle(inside, session.session)
     meter.previous, meter.sequence, meter.register, meter.clock = state
     refused = meter.frame(meter.record(rise=1_000, seconds=3))
     assert inside.upload(refused)["refused"][0]["code"] == "equivocation"
-    session.confirm(SupplyState.DISCONNECTED, cause=Cause.FAULT)
+    if not late:
+        session.confirm(SupplyState.DISCONNECTED, cause=Cause.FAULT)
     return Scene(inside, session, held, refused, before, whole)
 
 
@@ -173,6 +182,63 @@ def test_a_ruling_that_nothing_stands_leaves_the_bill_where_it_stopped(inside: I
     scene.rule(scene.ruling(ZERO))
     assert scene.session.row().bill_micro == scene.claimable() == scene.before
     assert scene.checks() == {}
+
+
+def settle_kinds(inside: Inside, session: bytes) -> list[str]:
+    with inside.service.db.reading() as db:
+        return list(db.scalars(select(IntentRow.kind).where(IntentRow.reference == session).order_by(IntentRow.id)))
+
+
+def settle(inside: Inside, session: bytes) -> list[str]:
+    """One round of the settlement for one session. Returns the kinds of transactions it wanted so far."""
+    with inside.service.db.writing() as db:
+        row = get_session(db, session, lock=True)
+        if row.state == "ended":
+            row.state = "settling"
+        _settle(db, inside.service, row)
+    return settle_kinds(inside, session)
+
+
+@pytest.mark.parametrize("ruled", [True, False])
+def test_what_was_claimed_above_the_last_undisputed_charge_goes_back_by_credit_note(new_inside: Any, ruled: bool) -> None:
+    inside = new_inside() if ruled else new_inside(settlement={"ruling_wait_seconds": 0})
+    scene = disputed(inside, claimed=True)
+    session = scene.session.session
+    assert scene.session.row().claimed_micro == scene.whole > scene.before
+    assert "claim" in scene.checks()  # more was claimed than now stands: named, until it is given back
+    if ruled:
+        assert "credit-note" not in settle(inside, session)  # the parties may rule that what was claimed stands
+        scene.rule(scene.ruling(ZERO))
+    assert settle(inside, session)[-1] == "credit-note"
+    assert settle(inside, session).count("credit-note") == 1
+    with inside.service.db.reading() as db:
+        assert "credit note" in session_view(db, inside.service, scene.session.row())["waitingFor"]
+        call = inside.service.calls.credit_note(scene.session.terms, scene.whole - scene.before)
+        assert db.scalars(select(IntentRow.data).where(IntentRow.kind == "credit-note")).one() == call.data
+    with inside.service.db.writing() as db:
+        db.execute(update(IntentRow).where(IntentRow.kind == "credit-note").values(state="succeeded", mined_block_number=1))
+    note = event_types.CreditNoteGiven(session, inside.service.payee, inside.payer.address, scene.whole - scene.before)
+    inside.final(note)
+    assert settle(inside, session)[-1] == "close"
+    inside.final(event_types.SessionClosed(session, scene.whole, scene.session.row().lock_micro - scene.whole))
+    settle(inside, session)
+    row = scene.session.row()
+    assert (row.state, row.tail_micro, row.credit_note_micro) == ("settled", 0, scene.whole - scene.before)
+    assert scene.used() == 0
+    assert scene.checks() == {}
+
+
+def test_a_settled_session_is_corrected_too(inside: Inside) -> None:
+    scene = disputed(inside, late=True)
+    session = scene.session.session
+    assert scene.session.state == "settled"
+    assert "equivocation" in scene.checks()
+    scene.rule(scene.ruling(ZERO))
+    assert settle_kinds(inside, session)[-1] == "credit-note"
+    inside.final(event_types.CreditNoteGiven(session, inside.service.payee, inside.payer.address, scene.whole - scene.before))
+    assert scene.checks() == {}
+    with inside.service.db.reading() as db:
+        assert Ledger(db, 1, 0).balance(Kind.SALES) == scene.before
 
 
 def test_a_ruling_takes_both_signatures_or_the_arbiter_the_agreement_names(inside: Inside) -> None:
