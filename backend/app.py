@@ -24,6 +24,7 @@ from .api import (
     operators,
     payers,
     problems,
+    rails,
     reports,
     rulings,
     tasks,
@@ -55,7 +56,8 @@ def build_api(lifespan: Lifespan | None = None) -> FastAPI:
     problems.install(app)
     openapi.install(app)
     app.add_middleware(_Measure)
-    for module in (frames, agents, payers, rulings, offers, wallets, tasks, operators, acting, reports, events, exports, accounts, health):
+    money = (payers, rulings, offers, wallets, rails, tasks)
+    for module in (frames, agents, *money, operators, acting, reports, events, exports, accounts, health):
         app.include_router(module.router)
     return app
 

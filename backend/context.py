@@ -18,9 +18,11 @@ from chain.errors import DeploymentError
 from chain.wallet_calls import Wallets
 from protocol.eip712 import Domain, control_domain, hex_bytes, money_domain
 from protocol.hashing import keccak
+from protocol.keys import Signer
 
 from .errors import Misconfigured
 from .hub import Hub
+from .rails.accounts import RailAccount, load_rails
 from .settings import Settings
 from .store.db import Database
 from .store.keys import ServiceKeys, load_keys
@@ -48,6 +50,7 @@ class Service:
         self.caches: dict[str, Any] = {}
         self._node: ChainClient | None = None
         self._node_lock = Lock()
+        self.rails: dict[str, RailAccount] = {}
         event.listen(db.session_class, "after_commit", self._committed)
 
     @classmethod
@@ -59,7 +62,9 @@ class Service:
             deployment = load_deployment(settings.path(settings.chain.deployment_file))
         except DeploymentError as error:
             raise Misconfigured(str(error), "chain.deployment_file") from None
-        return cls(settings, keys, Database(settings.database), deployment)
+        service = cls(settings, keys, Database(settings.database), deployment)
+        service.rails = load_rails(settings)
+        return service
 
     def node(self) -> ChainClient:
         """The chain, for questions a request asks of it; its answers are waited for only a little. Never within a transaction."""
@@ -77,6 +82,13 @@ class Service:
         """The account that is paid: of the settings, else the payee key's."""
         stated = self.settings.payee
         return self.keys.payee.address if stated is None else hex_bytes(stated.lower(), 20, "payee")
+
+    @property
+    def till(self) -> Signer:
+        """The key that mints, pays in and burns. Only asked for where there are rails."""
+        if self.keys.till is None:
+            raise Misconfigured("there are no rails in the settings, so no till", "rails")
+        return self.keys.till
 
     def access_token(self, session: bytes) -> str:
         """What opens a session's bill and bundle to its payer. A function of the service's key, so it is stored nowhere."""

@@ -30,6 +30,7 @@ from .onchain.chainbooks import ChainBooks
 from .onchain.outbox import DatabaseStore, Writing
 from .people import notify
 from .people.alarms import AlarmKind, clear_alarm, raise_alarm
+from .rails.rounds import Rounds
 from .sessions import guard
 from .store.facts import RESTORED, recall
 from .store.leases import LeaseHolder, release_all
@@ -144,7 +145,9 @@ class Loops:
             Loop(service, "restore", 1.0, _always(service, restoring.round_), acts=False),
             Loop(service, "reconcile", settings.settlement.reconcile_seconds, _reconcile(service, client), acts=True),
         ]
-        keys = service.keys.payees
+        if service.rails:
+            self.loops.append(Loop(service, "rails", 1.0, Rounds(service, client).round, acts=True))
+        keys = service.keys.payees | ({service.till.address: service.till} if service.rails else {})
         self.loops += [Loop(service, f"sender {to_hex(a)}", poll, _sending(service, client, key), acts=True) for a, key in keys.items()]
 
     def start(self) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import tomllib
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
@@ -22,7 +22,7 @@ class _Section(BaseModel):
 
 
 class Keys(_Section):
-    """Files, one a role. `payee_file` absent: the sender is also the payee.
+    """Files, one a role. `payee_file` absent: the sender is also the payee. `till_file` is opened only where there are rails.
 
     A payee whose key is here gets its sessions closed as soon as they are claimed, and withdraws its offers by itself; without it the
     money comes all the same, after the payer's request and the delay of the terms.
@@ -34,6 +34,7 @@ class Keys(_Section):
     sender_file: Path = Path("keys/sender.json")
     payee_file: Path | None = None
     further_payee_files: list[Path] = Field(default=[], max_length=100, description="accounts of further operators that are paid")
+    till_file: Path = Path("keys/till.json")
     operator_token_file: Path = Path("operator.token")
 
 
@@ -64,7 +65,6 @@ class Settlement(_Section):
     claim_batch_rows: int = Field(default=100, ge=1, le=200)
     payout_amount_micro: int = Field(default=10_000_000, ge=1, description="the payee's free balance is withdrawn from this much on")
     payout_to: HexAddress | None = Field(default=None, description="where payouts go; absent: they stay in the escrow's free balance")
-    float_file: Path | None = Field(default=None, description="the payment provider's statement: {floatMicro, pendingMicro}")
     reconcile_seconds: int = Field(default=60, ge=1)
     ruling_wait_seconds: int = Field(default=86_400, ge=0, le=7 * 86_400, description="how long a disputed session waits for a ruling")
 
@@ -96,6 +96,24 @@ class Alarms(_Section):
     webhook: Webhook | None = None
 
 
+class RailSettings(_Section):
+    """A payment provider's account, over which money comes in and goes back."""
+
+    kind: Literal["stripe"] = "stripe"
+    url: str = Field(default="https://api.stripe.com", pattern=r"^(https://[^/\s@]+|http://(127\.0\.0\.1|localhost|\[::1\])(:\d{1,5})?)$")
+    api_key_file: Path
+    webhook_secret_file: Path = Field(description="one secret a line: two while it is rolled")
+    currency: str = Field(default="eur", pattern=r"^[a-z]{3}$")
+    minor_unit_micro: int = Field(default=10_000, ge=1, le=10**9, description="micro-units in its smallest unit: a cent is 10,000")
+    least_deposit_micro: int = Field(default=1_000_000, ge=1)
+    most_deposit_micro: int = Field(default=1_000_000_000, ge=1, le=2**53 - 1)
+    return_url: str = Field(default="https://example.invalid/paid", pattern=r"^https?://[^\s]+$", description="where the payer goes then")
+    poll_seconds: float = Field(default=60, ge=0.1, le=3_600, description="the rail is read so often also when no event comes")
+
+
+RailName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,19}$")]
+
+
 class Settings(BaseSettings):
     """All settings; what is absent has the default shown by `python -m backend init`."""
 
@@ -118,6 +136,7 @@ class Settings(BaseSettings):
     settlement: Settlement = Settlement()
     blind: Blind = Blind()
     alarms: Alarms = Alarms()
+    rails: dict[RailName, RailSettings] = Field(default={}, description="[rails.NAME]: payment providers")
 
     @classmethod
     def settings_customise_sources(

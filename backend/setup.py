@@ -37,6 +37,12 @@ start_within_seconds = 900
 milliwatt_hours = 0
 seconds = 0
 
+# [rails.card]                     # a payment provider; see docs/operations.md
+# url = "https://api.stripe.com"
+# api_key_file = "card.key"
+# webhook_secret_file = "card.webhook"
+# currency = "eur"
+
 # [alarms.mail]
 # host = "mail.example"
 # sender = "wattproof@example"
@@ -49,6 +55,7 @@ _ROLES = {
     "service": "signs receipts; agents pin it",
     "control": "seed of the control keys, one a device",
     "sender": "sends transactions: anchorer, operator and payee",
+    "till": "mints and burns tokens where there are rails; else unused",
 }
 
 

@@ -179,6 +179,14 @@ class Calls:
         """Burn tokens of the sender, for which the provider pays. Sent twice it burns twice: the outbox must not."""
         return self._call("SettlementToken", "payOut", payout_id, amount_micro)
 
+    def hand_over_minter(self, new_minter: bytes) -> Call:
+        """Move the minter's role. By the minter."""
+        return self._call("SettlementToken", "handOverMinter", new_minter)
+
+    def set_daily_cap(self, cap_micro: int) -> Call:
+        """Most that may be minted in one UTC day. By the cap keeper."""
+        return self._call("SettlementToken", "setDailyCap", cap_micro)
+
     def approve(self, spender: bytes, amount_micro: int) -> Call:
         """Let `spender` (the escrow, for a deposit) take so much of the sender's tokens."""
         return self._call("SettlementToken", "approve", spender, amount_micro)

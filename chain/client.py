@@ -30,6 +30,15 @@ class SessionState(NamedTuple):
     closed: bool
 
 
+class MintLimit(NamedTuple):
+    """What the token lets be minted. `day` counts from 1970-01-01; `minted_micro` was minted on it."""
+
+    minter: bytes
+    cap_micro: int
+    day: int
+    minted_micro: int
+
+
 class DeviceState(NamedTuple):
     """A device in the registry; status 0 unknown, 1 active, 2 suspended, 3 retired."""
 
@@ -114,6 +123,12 @@ class ChainClient(Rpc):
     def token_supply_micro(self, at: bytes | None = None) -> int:
         """Minted less paid out."""
         return int(self._view("SettlementToken", "totalSupply", at=at)[0])
+
+    def mint_limit(self, at: bytes | None = None) -> MintLimit:
+        """Who may mint and how much in a UTC day, and what was minted on the last day on which something was."""
+        minter, cap = (self._view("SettlementToken", name, at=at)[0] for name in ("minter", "dailyCapMicro"))
+        day, minted = self._view("SettlementToken", "lastDay", at=at)
+        return MintLimit(bytes(minter), int(cap), int(day), int(minted))
 
     def allowance_micro(self, owner: bytes, spender: bytes, at: bytes | None = None) -> int:
         return int(self._view("SettlementToken", "allowance", owner, spender, at=at)[0])

@@ -26,15 +26,19 @@ TABS: tuple[tuple[str, str, Permission], ...] = (
     ("/console/points", "Points", Permission.READ),
     ("/console/sessions", "Sessions", Permission.READ),
     ("/console/money", "Money", Permission.AUDIT),
+    ("/console/rails", "Deposits", Permission.AUDIT),
     ("/console/anchors", "Anchors", Permission.READ),
     ("/console/alarms", "Alarms", Permission.READ),
     ("/console/accounts", "Accounts", Permission.AUDIT),
 )
 TONES = {
-    "good": ("connected", "running", "settled", "anchored", "confirmed", "enrolled", "heard", "enabled", "over", "posted", "post"),
-    "busy": ("opening", "open session", "sent", "settling", "ending", "pending", "quoted", "ended"),
+    "good": ("connected", "running", "settled", "anchored", "confirmed", "enrolled", "heard", "enabled", "over", "posted", "post",
+             "credited", "paid-back"),
+    "busy": ("opening", "open session", "sent", "settling", "ending", "pending", "quoted", "ended",
+             "awaiting", "paid", "minting", "crediting", "requested", "withdrawing", "burning", "refunding"),
     "warn": ("warning", "not measured", "superseded", "void", "not asked", "out of service"),
-    "bad": ("critical", "switching failed", "failed", "not heard", "open", "refused", "disabled", "implausible register"),
+    "bad": ("critical", "switching failed", "failed", "not heard", "open", "refused", "disabled", "implausible register",
+            "charge-back open", "charge-back lost"),
 }
 """Which words of a chip are shown in which colour; all others are neutral. The word itself says it: colour only repeats."""
 SAID = {
@@ -44,6 +48,7 @@ SAID = {
     "account-changed": "Changed. The account is logged out everywhere.",
     "password": "The password is changed. Log in with the new one.",
     "token-revoked": "The token is revoked.",
+    "payout-retried": "The payment provider is being asked again.",
     "operator": "You act for another operator now.",
     "logged-out": "You are logged out.",
 }

@@ -8,6 +8,7 @@ from .house import Alarm, Delivery, Fact, IdempotencyKey, Lease, Operator
 from .money import Account, Transfer
 from .offers import OfferPoint, OfferRow, PointSeller, ProviderRow
 from .points import Device, DeviceKey, HandOverRow, Point, Reading, TariffRow, Voucher
+from .rails import Deposit, Payout, PayoutPart, RailEvent, RailMovement
 from .sessions import SessionFrame, SessionRow, SessionStep, SignedAmount, SignedRequest
 from .supply import AgentMessage, Command, Confirmation, HelloNonce
 from .tasks import TaskRow, TaskWord
@@ -15,9 +16,10 @@ from .wallets import WalletNote, WalletRow
 
 __all__ = [
     "HOUSE", "Account", "Act", "AgentMessage", "Alarm", "AlarmNote", "AnchorLinkRow", "ApiToken", "AttemptRow", "Base", "ChainEventRow",
-    "ChainHaltRow", "ClaimRow", "Command", "Confirmation", "ConflictRow", "Delivery", "Device", "DeviceKey", "Epoch", "Fact", "FrameRow",
-    "HandOverRow", "HelloNonce", "IdempotencyKey", "Incarnation", "IntentRow", "KeyEventRow", "KnownBlock", "Lease", "LogInAttempt",
-    "Login", "OcmfText", "OfferPoint", "OfferRow", "Operator", "Point", "PointSeller", "ProviderRow", "Reading", "ReceiptRow",
-    "RuledOutFrame", "RulingRow", "SessionFrame", "SessionRow", "SessionStep", "SignInText", "SignedAmount", "SignedRequest", "TariffRow",
-    "TaskRow", "TaskWord", "Transfer", "User", "Voucher", "WalletNote", "WalletRow",
+    "ChainHaltRow", "ClaimRow", "Command", "Confirmation", "ConflictRow", "Delivery", "Deposit", "Device", "DeviceKey", "Epoch", "Fact",
+    "FrameRow", "HandOverRow", "HelloNonce", "IdempotencyKey", "Incarnation", "IntentRow", "KeyEventRow", "KnownBlock", "Lease",
+    "LogInAttempt", "Login", "OcmfText", "OfferPoint", "OfferRow", "Operator", "Payout", "PayoutPart", "Point", "PointSeller",
+    "ProviderRow", "RailEvent", "RailMovement", "Reading", "ReceiptRow", "RuledOutFrame", "RulingRow", "SessionFrame", "SessionRow",
+    "SessionStep", "SignInText", "SignedAmount", "SignedRequest", "TariffRow", "TaskRow", "TaskWord", "Transfer", "User", "Voucher",
+    "WalletNote", "WalletRow",
 ]  # fmt: skip

@@ -38,6 +38,17 @@ class Kind(StrEnum):
     SALES = "sales"
     CLAIMED = "claimed"  # counterpart of claims in the use book
     WRITTEN_OFF = "written-off"  # tails
+    # The installation's book of money over rails (operator 0): float + bank + claims + losses + fees = supply + pending + own + unmatched.
+    FLOAT = "rail-float"  # what a provider holds for us (debit)
+    BANK = "rail-bank"  # what it has paid out to the operator's bank account (debit)
+    PENDING = "rail-pending"  # paid in and not minted yet, or burned and not paid back yet (credit); of a deposit or payout
+    SUPPLY = "token-supply"  # tokens that stand (credit)
+    CLAIM = "rail-claim"  # money that went back at the rail while the customer has the tokens: owed by the customer (debit); of a deposit
+    CHARGE_BACK_LOSS = "charge-back-loss"  # claims that the provider has decided against us (debit)
+    RAIL_FEES = "rail-fees"  # what the provider keeps (debit)
+    OWN = "rail-own"  # the operator's own money in the provider's account, which covers fees and losses (credit)
+    UNMATCHED = "rail-unmatched"  # moved at the rail, and we do not know for whom (credit)
+    UNBACKED = "unbacked-tokens"  # minted or burned by nobody's payment here (debit)
 
 
 CREDIT_ONLY = frozenset({Kind.LOCKED, Kind.PAYEE, Kind.PAID_OUT})

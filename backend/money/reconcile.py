@@ -1,4 +1,5 @@
-"""Continuous comparison: ledger against contract (money), sessions against registers (energy), bills against anchored records (evidence).
+"""Continuous comparison: ledger against contract (money), sessions against registers (energy), bills against anchored records
+(evidence), supply of the token against the rails' float (`backend.rails.fourth_book`).
 
 Every difference has a name and a place, raises an alarm, and clears it when it is gone. Comparisons with the chain are made at one final
 block, and only when the books stand exactly at that block: otherwise both would be right and differ.
@@ -14,7 +15,6 @@ from sqlalchemy.orm import Session
 
 from chain.client import ChainClient
 
-from .. import jsons
 from ..context import Service
 from ..errors import LedgerError
 from ..evidence.frames import decode, frames_between
@@ -22,6 +22,7 @@ from ..hexes import to_hex
 from ..models import HOUSE, Epoch, FrameRow, Operator, SessionRow
 from ..onchain.outbox import Writing
 from ..people.alarms import AlarmKind, clear_alarm, open_alarms, raise_alarm
+from ..rails import fourth_book
 from ..sessions.life import sessions_in
 from ..sessions.states import State
 from ..store.facts import chain_status
@@ -92,21 +93,17 @@ def _money(service: Service, client: ChainClient) -> list[Difference]:
 
 
 def _token(service: Service, client: ChainClient) -> list[Difference]:
-    """Supply of the token against the float of the payment provider, where its statement is given (`settlement.float_file`)."""
-    file = service.settings.settlement.float_file
-    if file is None:
+    """The fourth book, where there are rails: supply against float less what is pending, at the block the books stand at."""
+    if not service.rails:
         return []
-    path = service.settings.path(file)
-    try:
-        statement = jsons.loads(path.read_bytes())
-        expected = int(statement["floatMicro"]) - int(statement["pendingMicro"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        detail = f'{path} is not {{"floatMicro", "pendingMicro"}}: {error!r}'
-        return [Difference(HOUSE, "token-float", "statement", detail)]
-    supply = client.token_supply_micro(client.final_head().hash)
-    if supply == expected:
-        return []
-    return [Difference(HOUSE, "token-float", "token", f"supply {supply}, the provider's float less what is pending {expected}")]
+    with service.db.reading() as db:
+        status = chain_status(db)
+        block = None if status is None else client.block(status.final_number)
+        if block is None:
+            return []
+        book = fourth_book.read(db, service)
+    found = fourth_book.differences(book, client.token_supply_micro(block.hash))
+    return [Difference(HOUSE, name, place, detail) for name, place, detail in found]
 
 
 def _chain_sessions(db: Session) -> list[SessionRow]:

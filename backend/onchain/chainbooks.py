@@ -25,6 +25,7 @@ from ..errors import ServiceError
 from ..hexes import to_hex
 from ..models import HOUSE, AnchorLinkRow, ChainEventRow, ChainHaltRow, KnownBlock
 from ..offers import book
+from ..rails import on_chain
 from ..store.facts import CHAIN, ChainStatus, chain_status, remember
 from ..tasks import following
 from ..wallets import follow
@@ -123,7 +124,8 @@ class ChainBooks:
 
 def apply(db: Session, service: Service, row: ChainEventRow, body: event_types.Body) -> bool:
     """Apply a final event, but for anchors. False if none of it matters here."""
-    return any(room.apply(db, service, row, body) for room in (apply_sessions, apply_registry, book, follow, following))
+    rails = on_chain.apply(db, service, row, body)  # a deposit over a rail concerns the escrow's books too
+    return rails | any(room.apply(db, service, row, body) for room in (apply_sessions, apply_registry, book, follow, following))
 
 
 def _row(event: ChainEvent) -> ChainEventRow:

@@ -27,9 +27,10 @@ from ..people.alarms import AlarmKind, raise_alarm
 OPEN = "open"
 MAX_UNSIGNED = 16
 """Intents without a nonce handed to the sender at once: it sends at most as many (`chain.outbox.MAX_IN_FLIGHT`)."""
-EXPECTED_REFUSALS = frozenset(
-    {"HeadMoved", "SessionIsClosed", "CloseAlreadyRequested", "LockMustRise", "SessionIdUsed", "DeviceKnown", "KeyStands"}
-)
+EXPECTED_REFUSALS = frozenset({
+    "HeadMoved", "SessionIsClosed", "CloseAlreadyRequested", "LockMustRise", "SessionIdUsed", "DeviceKnown", "KeyStands",
+    "DailyCapReached",
+})  # fmt: skip
 """Refusals that mean that it is done already, or will be wanted anew: nobody needs to be woken for them."""
 
 
@@ -117,7 +118,7 @@ class DatabaseStore:
                 place = f"{row.what} of {to_hex(row.reference)}"
                 detail = row.reason or "mined without effect; the receipt is on the chain"
                 raise_alarm(db, self._service, row.operator_id, AlarmKind.TRANSACTION_REVERTED, place, detail)
-            for name in ("epochs", "settlement", "chain"):
+            for name in ("epochs", "settlement", "chain", "rails"):
                 self._service.after_commit(db, lambda name=name: self._service.hub.wake_loop(name))  # type: ignore[misc]
 
 

@@ -40,10 +40,17 @@ class AlarmKind(StrEnum):
     RECONCILIATION = "reconciliation"
     RESTORED_INCOMPLETE = "restored-incomplete"
     LOOP_FAILED = "loop-failed"
+    DAILY_CAP = "daily-cap-reached"
+    MINT_BLOCKED = "mint-blocked"
+    CHARGE_BACK = "charge-back"
+    RAIL_CLAIM = "rail-claim"
+    RAIL_UNMATCHED = "rail-unmatched"
+    PAYOUT_FAILED = "payout-failed"
 
 
 CRITICAL = frozenset({
     AlarmKind.EQUIVOCATION, AlarmKind.NOT_DISCONNECTED, AlarmKind.SUPPLY_WITHOUT_SESSION, AlarmKind.RECONCILIATION, AlarmKind.CHAIN_DIFFERS,
+    AlarmKind.CHARGE_BACK,
 })  # fmt: skip
 
 

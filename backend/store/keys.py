@@ -11,13 +11,17 @@ from .keyring import ControlKeys, load_key, read_secret
 
 
 class ServiceKeys(NamedTuple):
-    """`service` signs receipts, `control` grants and commands, `sender` transactions, `payee` closes and payouts."""
+    """`service` signs receipts, `control` grants and commands, `sender` transactions, `payee` closes and payouts.
+
+    `till` mints, pays in and burns; None where there are no rails.
+    """
 
     service: Signer
     control: ControlKeys
     sender: Signer
     payee: Signer
     further_payees: tuple[Signer, ...] = ()
+    till: Signer | None = None
 
     @property
     def payees(self) -> dict[bytes, Signer]:
@@ -34,4 +38,5 @@ def load_keys(settings: Settings) -> ServiceKeys:
     sender = load_key(settings.path(files.sender_file), passphrase, "keys.sender_file")
     payee = sender if files.payee_file is None else load_key(settings.path(files.payee_file), passphrase, "keys.payee_file")
     further = tuple(load_key(settings.path(file), passphrase, "keys.further_payee_files") for file in files.further_payee_files)
-    return ServiceKeys(service, control, sender, payee, further)
+    till = load_key(settings.path(files.till_file), passphrase, "keys.till_file") if settings.rails else None
+    return ServiceKeys(service, control, sender, payee, further, till)

@@ -10,6 +10,7 @@ from ..context import Service
 from ..devices.hello import HELLO_WITHIN_S
 from ..models import AgentMessage, HelloNonce, IdempotencyKey, SessionRow
 from ..onchain.outbox import Writing
+from ..rails.hooks import forget_old
 from ..sessions.states import State
 
 QUOTE_KEEP_S = 7 * 86_400
@@ -24,6 +25,7 @@ def round_(service: Service, writing: Writing) -> None:
         db.execute(delete(HelloNonce).where(HelloNonce.at_s < now - 2 * HELLO_WITHIN_S))
         db.execute(delete(IdempotencyKey).where(IdempotencyKey.created_at_s < now - KEEP_S))
         db.execute(delete(AgentMessage).where(AgentMessage.done_at_s.is_not(None), AgentMessage.done_at_s < now - MESSAGE_KEEP_S))
+        forget_old(db, now)
         _quotes(db, now)
 
 

@@ -45,6 +45,17 @@ ROUTES: dict[str, str] = {
     "GET /api/v1/sessions/{session}": "read",
     "GET /api/v1/sessions/{session}/bill": "audit",
     "GET /api/v1/sessions/{session}/bundle": "audit",
+    "GET /api/v1/rails": OPEN,
+    "POST /api/v1/rails/{rail}/webhook": OPEN,  # proven by its signature
+    "POST /api/v1/deposits": OPEN,
+    "GET /api/v1/deposits": "audit",
+    "GET /api/v1/deposits/{deposit_id}": OPEN,
+    "POST /api/v1/payouts": OPEN,
+    "GET /api/v1/payouts": "audit",
+    "GET /api/v1/payouts/{payout_id}": OPEN,
+    "POST /api/v1/payouts/{payout_id}/retry": "act",
+    "GET /console/rails": "audit",
+    "POST /console/rails/payouts/{payout_id}/retry": "act",
     "GET /api/v1/service": OPEN,
     "GET /healthz": OPEN,
     "GET /readyz": OPEN,
@@ -137,6 +148,7 @@ def filled(path: str, holding: Holding) -> str:
         "tariff_hash": holding.tariff_hash, "noun": "points", "enabled": "true", "user_id": 2**40, "token_id": 2**40,
         "hand_over_id": 2**40, "task": "0x" + "00" * 32, "device": "0x" + "00" * 32,
         "offer_hash": "0x" + "00" * 32, "address": "0x" + "00" * 20,
+        "payout_id": "0x" + "00" * 32,
     }  # fmt: skip
     return re.sub(r"{(\w+)}", lambda match: str(values[match[1]]), path)
 

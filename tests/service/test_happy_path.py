@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from pathlib import Path
 
 import pytest
 
-from backend.money import reconcile
 from protocol.bundle import decode_bundle
 from protocol.control import Cause, SupplyState
 from protocol.evidence import Reason
 from tests.service.bench_agent import BenchAgent
-from tests.service.inside import Inside
 from tests.service.world import World, eventually
 
 LOCK_MICRO = 2_000
@@ -97,18 +94,3 @@ def test_a_difference_between_books_and_contract_raises_an_alarm_and_clears_it(w
         eventually("their end", lambda: not alarms(world))
     finally:
         database.close()
-
-
-def test_the_tokens_supply_is_compared_with_the_providers_float(world: World, tmp_path: Path) -> None:
-    """No mock: the real token, and a statement that agrees, differs, and cannot be read."""
-    supply = world.client.token_supply_micro()
-    file = tmp_path / "float.json"
-    inside = Inside(tmp_path, settlement={"float_file": str(file)})
-    try:
-        for text, found in (
-            (f'{{"floatMicro": {supply + 9}, "pendingMicro": 9}}', 0), (f'{{"floatMicro": {supply}, "pendingMicro": 9}}', 1), ("odd", 1),
-        ):  # fmt: skip
-            file.write_text(text)
-            assert len(reconcile._token(inside.service, world.client)) == found
-    finally:
-        inside.close()

@@ -1,0 +1,206 @@
+"""Money out: a signed `Withdraw` to the till, burned, and given back over the charges it came by.
+
+Guaranteed: nothing goes back at the rail before the tokens are burned in a final block; never more over a charge than came in over it; a
+refund carries a name, so asking again asks for the same one. What has no rail to go back over is refused with words, before anything moves.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from chain.client import ChainClient
+from chain.errors import Reverted
+from protocol.eip712 import digest
+from protocol.hashing import keccak
+from protocol.money import Withdraw
+
+from ..context import Service
+from ..errors import BadRequest, Conflict, TooMany
+from ..hexes import to_hex
+from ..models import HOUSE, Deposit, Payout, PayoutPart
+from ..onchain.outbox import Writing, intend, intents_of
+from ..people.alarms import AlarmKind, clear_alarm, raise_alarm
+from .accounts import RailAccount
+from .rail import RailRefused
+from .rows import Out, divide, get_deposit, get_payout, parts_of, payouts_in, step
+
+MAX_REQUESTED = 16
+"""Payouts of one account that the chain was not asked about yet: anybody can send signatures that are none."""
+LEAST_VALID_S = 60
+"""A withdrawal that runs out sooner might reach the chain too late."""
+
+
+def request(db: Session, service: Service, account: RailAccount, order: Withdraw, signature: bytes) -> Payout:
+    """Take a signed withdrawal. The same again returns the one that stands. Raises `BadRequest`, `Conflict`, `TooMany`."""
+    payout_id = keccak(digest(service.money, order) + signature)
+    found = db.get(Payout, payout_id)
+    if found is not None:
+        return found
+    if order.to != service.till.address:
+        raise BadRequest(f"goes to the till {to_hex(service.till.address)}, which burns it", "withdraw.to")
+    account.minor(order.amount_micro, "withdraw.amountMicro")
+    if order.deadline_s < service.now_s() + LEAST_VALID_S:
+        raise BadRequest(f"runs out within {LEAST_VALID_S} s; sign one that stands longer", "withdraw.deadlineS")
+    _check_divides(db, order.account, account.name, order.amount_micro)
+    waiting = select(func.count()).where(Payout.account == order.account, Payout.state == Out.REQUESTED)
+    if (db.scalar(waiting) or 0) >= MAX_REQUESTED:
+        raise TooMany("payouts of this account wait to be looked at; try again later", "payouts")
+    row = Payout(
+        id=payout_id, operator_id=HOUSE, rail=account.name, account=order.account, amount_micro=order.amount_micro, nonce=order.nonce,
+        deadline_s=order.deadline_s, signature=signature, state=Out.REQUESTED, why="the chain is being asked", created_at_s=service.now_s(),
+    )  # fmt: skip
+    db.add(row)
+    db.flush()
+    return row
+
+
+def _check_divides(db: Session, owner: bytes, rail: str, amount_micro: int) -> None:
+    shares = divide(db, owner, rail, amount_micro)
+    if isinstance(shares, int):
+        raise Conflict(
+            f"only {shares} micro-units that this account paid in over {rail} can go back that way: money goes back to where it came from, "
+            "never more than came, and not while it is disputed. The rest can be withdrawn to another address", "withdraw.amountMicro",
+        )  # fmt: skip
+
+
+def order_of(row: Payout, till: bytes) -> Withdraw:
+    return Withdraw(row.account, till, row.amount_micro, row.nonce, row.deadline_s)
+
+
+def start_due(service: Service, client: ChainClient, writing: Writing) -> None:
+    """Ask the chain whether each requested withdrawal stands; set its charges aside and send it, or refuse it with words."""
+    with service.db.reading() as db:
+        requested = payouts_in(db, Out.REQUESTED)
+    for each in requested:
+        call = service.calls.withdraw_by_signature(order_of(each, service.till.address), each.signature)
+        refusal = ""
+        try:
+            client.call(call.to, call.data, sender=service.keys.sender.address)
+        except Reverted as error:
+            refusal = str(error)
+        with writing() as db:
+            row = get_payout(db, each.id, lock=True)
+            if row.state != Out.REQUESTED:
+                continue
+            shares = divide(db, row.account, row.rail, row.amount_micro, lock=True)
+            if refusal or isinstance(shares, int):
+                step(row, Out.REFUSED, refusal or "the charges it would go back over were used by another payout or disputed")
+                continue
+            set_aside(db, row, shares)
+            step(row, Out.WITHDRAWING)
+            intend(db, service, HOUSE, call, kind="payout-withdraw", cause=(row.id,), reference=row.id)
+
+
+def part_name(payout_id: bytes, deposit_id: bytes, tries: int) -> bytes:
+    """What a refund is called at the rail: another try is another refund."""
+    return keccak(payout_id + deposit_id + tries.to_bytes(4, "big"))
+
+
+def refused_steps(service: Service, writing: Writing) -> None:
+    """A withdrawal the chain refused after all: nothing has moved, and its charges are free again. A refused burning is wanted anew."""
+    with service.db.reading() as db:
+        rows = [(row.id, Out(row.state)) for row in payouts_in(db, Out.WITHDRAWING, Out.BURNING)]
+    for payout_id, state in rows:
+        with writing() as db:
+            row = get_payout(db, payout_id, lock=True)
+            intents = intents_of(db, payout_id, "payout-withdraw" if state == Out.WITHDRAWING else "burn")
+            if row.state != state or not intents or intents[-1].state not in ("refused", "reverted"):
+                continue
+            if state == Out.BURNING:
+                burn(db, service, row, len(intents))
+            elif intents[-1].reason_name != "NonceRefused" or _is_used_by_another(service, row):
+                step(row, Out.REFUSED, intents[-1].reason or "the chain refused the withdrawal")
+                for part in parts_of(db, payout_id):
+                    part.state = "void"
+
+
+def set_aside_again(db: Session, row: Payout) -> bool:
+    """Its money came to the till: are its charges set aside? One that was refused, and relayed by somebody after all, takes them anew."""
+    if row.state != Out.REFUSED:
+        return True
+    shares = divide(db, row.account, row.rail, row.amount_micro, lock=True)
+    if isinstance(shares, int):
+        return False
+    for part in parts_of(db, row.id):
+        db.delete(part)
+    db.flush()
+    set_aside(db, row, shares)
+    return True
+
+
+def set_aside(db: Session, row: Payout, shares: list[tuple[Deposit, int]]) -> None:
+    for deposit, amount in shares:
+        name = part_name(row.id, deposit.id, 0)
+        db.add(PayoutPart(
+            operator_id=HOUSE, payout_id=row.id, deposit_id=deposit.id, amount_micro=amount, state="waiting", tries=0, name=name
+        ))  # fmt: skip
+    db.flush()
+
+
+def _is_used_by_another(service: Service, row: Payout) -> bool:
+    """Whether to give up a withdrawal whose nonce is used: if somebody relayed this very one, its event comes within the time it stands."""
+    return service.now_s() > row.deadline_s
+
+
+def burn(db: Session, service: Service, row: Payout, tries: int = 0) -> None:
+    """Burn what the till was given for this payout."""
+    till = service.till.address
+    call = service.calls.pay_out(row.id, row.amount_micro)
+    intend(db, service, HOUSE, call, kind="burn", cause=(row.id, tries), reference=row.id, sender=till)
+
+
+def refund_due(service: Service, writing: Writing) -> None:
+    """Ask the rail for each part of what is burned. Killed after asking, the next round asks for the same refund by the same name."""
+    with service.db.reading() as db:
+        wanted = [
+            (row.id, service.rails[row.rail], part, get_deposit(db, part.deposit_id).charge_id or "")
+            for row in payouts_in(db, Out.REFUNDING, Out.FAILED) if row.rail in service.rails
+            for part in parts_of(db, row.id) if part.state == "waiting"
+        ]  # fmt: skip
+    for payout_id, account, part, charge_id in wanted:
+        refund_id, refusal = None, ""
+        try:
+            refund_id = account.rail.refund(charge_id, account.minor(part.amount_micro, "amount"), part.name)
+        except RailRefused as error:
+            refusal = str(error)
+        with writing() as db:
+            row = get_payout(db, payout_id, lock=True)
+            now = db.get_one(PayoutPart, (payout_id, part.deposit_id))
+            if refusal:
+                part_failed(db, service, row, now, refusal)
+            elif now.state == "waiting":
+                now.state, now.refund_id = "asked", refund_id
+
+
+def part_done(db: Session, service: Service, row: Payout, part: PayoutPart) -> None:
+    """Its money has left the provider."""
+    part.state = "done"
+    db.flush()
+    if row.state == Out.REFUNDING and all(each.state == "done" for each in parts_of(db, row.id)):
+        step(row, Out.DONE)
+        row.done_at_s = service.now_s()
+        clear_alarm(db, service, HOUSE, AlarmKind.PAYOUT_FAILED, f"payout {to_hex(row.id)}")
+
+
+def part_failed(db: Session, service: Service, row: Payout, part: PayoutPart, why: str) -> None:
+    """The rail would not, or it came back: the money is burned and with the provider, and somebody must look."""
+    part.state, part.why = "failed", why[:300]
+    if row.state in (Out.REFUNDING, Out.DONE):
+        step(row, Out.FAILED, why)
+    row.why = why[:300]
+    raise_alarm(db, service, HOUSE, AlarmKind.PAYOUT_FAILED, f"payout {to_hex(row.id)}", f"{part.amount_micro} micro: {why}")
+
+
+def retry(db: Session, service: Service, payout_id: bytes) -> Payout:
+    """Ask the rail anew for the parts that failed. By a person who has looked. Raises `Conflict`."""
+    row = get_payout(db, payout_id, lock=True)
+    if row.state != Out.FAILED:
+        raise Conflict(f"is {row.state}: only a failed payout is tried again", "payout")
+    for part in parts_of(db, payout_id):
+        if part.state == "failed":
+            part.state, part.tries, part.why = "waiting", part.tries + 1, ""
+            part.name = part_name(payout_id, part.deposit_id, part.tries)
+    step(row, Out.REFUNDING)
+    service.after_commit(db, lambda: service.hub.wake_loop("rails"))
+    return row
