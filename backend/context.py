@@ -22,7 +22,7 @@ from protocol.keys import Signer
 
 from .errors import Misconfigured
 from .hub import Hub
-from .rails.accounts import RailAccount, load_rails
+from .providers.accounts import RailAccount, load_rails
 from .settings import Settings
 from .store.db import Database
 from .store.keys import ServiceKeys, load_keys

@@ -15,9 +15,9 @@ from ..accounts.depends import Actor, Auditor
 from ..errors import NotFound
 from ..hexes import address_in, id_in_path, signature_in, to_hex
 from ..onchain.outbox import Writing
+from ..providers.accounts import rail_named
+from ..providers.rail import RailAway
 from ..rails import deposits, hooks, payouts
-from ..rails.accounts import rail_named
-from ..rails.rail import RailAway
 from ..rails.rows import get_deposit, get_payout
 from ..reports import rails as report
 from ..reports.pages import DEFAULT_PAGE, Page

@@ -23,9 +23,9 @@ from ..models import HOUSE, Deposit
 from ..money.ledger import Kind, Ledger
 from ..onchain.outbox import Writing, intend, intents_of
 from ..people.alarms import AlarmKind, clear_alarm, raise_alarm
+from ..providers.accounts import RailAccount
+from ..providers.rail import PaymentState, RailRefused
 from . import movements
-from .accounts import RailAccount
-from .rail import PaymentState, RailRefused
 from .rows import In, deposits_in, get_deposit, step
 
 MAX_UNPAID = 10_000

@@ -12,8 +12,8 @@ from .. import jsons
 from ..context import Service
 from ..errors import BadRequest
 from ..models import HOUSE, Deposit, RailEvent
-from . import signature
-from .accounts import RailAccount
+from ..providers import signature
+from ..providers.accounts import RailAccount
 
 log = structlog.get_logger()
 MAX_WEBHOOK_BYTES = 64 << 10

@@ -16,9 +16,9 @@ from ..hexes import to_hex
 from ..models import HOUSE, Deposit, PayoutPart, RailMovement
 from ..money.ledger import Kind, Ledger, Move
 from ..people.alarms import AlarmKind, clear_alarm, raise_alarm
+from ..providers.accounts import RailAccount
+from ..providers.rail import Movement, MovementKind, receipt_of
 from . import payouts
-from .accounts import RailAccount
-from .rail import Movement, MovementKind, receipt_of
 from .rows import In, get_deposit, get_payout, step
 
 OVERLAP_S = 3_600

@@ -21,8 +21,8 @@ from ..hexes import to_hex
 from ..models import HOUSE, Deposit, Payout, PayoutPart
 from ..onchain.outbox import Writing, intend, intents_of
 from ..people.alarms import AlarmKind, clear_alarm, raise_alarm
-from .accounts import RailAccount
-from .rail import RailRefused
+from ..providers.accounts import RailAccount
+from ..providers.rail import RailRefused
 from .rows import Out, divide, get_deposit, get_payout, parts_of, payouts_in, step
 
 MAX_REQUESTED = 16

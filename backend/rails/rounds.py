@@ -19,10 +19,10 @@ from ..models import HOUSE, Account, Deposit
 from ..money.ledger import Kind, Ledger
 from ..onchain.outbox import Writing
 from ..people.alarms import AlarmKind, clear_alarm, raise_alarm
+from ..providers.accounts import RailAccount
+from ..providers.rail import RailAway, RailRefused
 from ..store.facts import chain_status, recall, remember
 from . import deposits, hooks, movements, payouts
-from .accounts import RailAccount
-from .rail import RailAway, RailRefused
 from .rows import In, deposits_in
 
 log = structlog.get_logger()

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import pytest
+
 from protocol.keys import Signer
 from tests.rails.rail_world import CENT, RAIL, RailWorld
 from tests.service.world import eventually
+
+pytestmark = pytest.mark.slow
 
 
 def test_in_and_back_out(world: RailWorld) -> None:
