@@ -74,6 +74,7 @@ class Blind(_Section):
 
     milliwatt_hours: int = Field(default=0, ge=0)
     seconds: int = Field(default=0, ge=0)
+    new_sessions_micro: int = Field(default=0, ge=0, le=2**53 - 1, description="credit for new sessions while the chain stands still")
 
 
 class Mail(_Section):

@@ -96,6 +96,7 @@ class SessionAnswer(Answer):
     lastSequence: int | None
     offerHash: str | None
     follows: str | None
+    unlockedMicro: int | None
     dispute: DisputeAnswer | None
     waitingFor: str
     steps: list[dict[str, Any]]

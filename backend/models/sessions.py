@@ -33,6 +33,8 @@ class SessionRow(Owned, Base):
     lock_micro: Mapped[int] = mapped_column(Big, default=0)  # as final on the chain
     opened_at_s: Mapped[int | None] = mapped_column(Big)  # block time
     opened_block: Mapped[int | None] = mapped_column(Big)
+    unlocked_micro: Mapped[int | None] = mapped_column(Big)  # granted on the operator's credit while the chain stood still
+    locked_at_s: Mapped[int | None] = mapped_column(Big)  # block time of the lock of such a session
     running_at_s: Mapped[int | None] = mapped_column(Big)
     ending_at_s: Mapped[int | None] = mapped_column(Big)
     ended_at_s: Mapped[int | None] = mapped_column(Big)

@@ -128,7 +128,9 @@ class Ledger:
             self._add(account, deltas[account])
         return made
 
-    def draw(self, reference: bytes, debit: int, credit: int, amount_micro: int, cause: str, *parts: bytes | int) -> list[Move]:
+    def draw(
+        self, reference: bytes, debit: int, credit: int, amount_micro: int, cause: str, *parts: bytes | int, unreserved: str = "unreserved"
+    ) -> list[Move]:  # fmt: skip
         """Posts of `amount_micro` against the open reservations of `reference`, oldest first; what they do not cover moves unreserved."""
         moves, left = [], amount_micro
         for pending_id, free in self.reservations(reference):
@@ -138,7 +140,7 @@ class Ledger:
                 moves.append(Move(new_id, "post", debit, credit, part, cause, reference, pending_id))
                 left -= part
         if left > 0:
-            moves.append(self.move(debit, credit, left, f"{cause}-unreserved", reference, *parts))
+            moves.append(self.move(debit, credit, left, f"{cause}-{unreserved}", reference, *parts))
         return moves
 
     def void_all(self, reference: bytes, cause: str) -> list[Move]:

@@ -32,6 +32,7 @@ from ..hexes import to_hex
 from ..models import FrameRow, RulingRow, SessionFrame, SessionRow
 from ..people.alarms import AlarmKind, clear_alarm, raise_alarm
 from ..sessions.states import State
+from ..sessions.unlocked import is_unlocked
 from .ledger import Kind, Ledger
 
 log = structlog.get_logger()
@@ -207,7 +208,8 @@ def _post(db: Session, service: Service, row: SessionRow, delta_micro: int) -> N
     use, sales = ledger.account(Kind.USE, row.session), ledger.account(Kind.SALES)
     # After a dispute the same frame may be posted again: another version of the bill is another cause.
     version = (row.bill_version,) if row.bill_version else ()
-    ledger.apply(ledger.draw(row.session, use, sales, delta_micro, "use", row.last_frame_id or 0, *version))
+    beyond = "unlocked" if is_unlocked(row) else "unreserved"
+    ledger.apply(ledger.draw(row.session, use, sales, delta_micro, "use", row.last_frame_id or 0, *version, unreserved=beyond))
 
 
 def _blocked(db: Session, service: Service, row: SessionRow, why: str) -> None:

@@ -19,8 +19,10 @@ from ..context import Service
 from ..hexes import address_in, to_hex
 from ..models import HOUSE, ChainEventRow, ClaimRow, FrameRow, IntentRow, Operator, SessionFrame, SessionRow, SignedAmount, Transfer
 from ..onchain.outbox import OPEN, Writing, intend, intents_of
+from ..sessions import unlocked
 from ..sessions.life import get_session, sessions_in
 from ..sessions.states import State, step
+from ..sessions.unlocked import is_unlocked
 from ..store.facts import chain_status
 from ..supply.commands import last_metered_s, terms_of
 from .disputes import awaiting_ruling
@@ -46,7 +48,8 @@ def round_(service: Service, writing: Writing) -> None:
                 due.append((row.session, row.operator_id, row.metered, terms_of(row).payee))
         ended = [row.session for row in sessions_in(db, State.ENDED)]
         settling = [row.session for row in sessions_in(db, State.SETTLING)]
-        refused = [row.session for row in sessions_in(db, State.OPENING) if _refused_opening(db, row) is not None]
+        waiting = sessions_in(db, State.OPENING) + [r for r in sessions_in(db, State.OPEN, State.RUNNING) if is_unlocked(r)]
+        refused = [row.session for row in waiting if _refused_opening(db, row) is not None]
         operators = list(db.scalars(select(Operator.id).where(Operator.id != HOUSE)))
     _claim(service, writing, due, status.head_time_s)
     for session in (*ended, *settling):
@@ -70,7 +73,7 @@ def last_claimable(db: Session, row: SessionRow) -> SignedAmount | None:
     """
     query = select(SignedAmount).where(SignedAmount.session == row.session, SignedAmount.claimable.is_(True))
     if row.metered:
-        most_s = max(0, last_metered_s(row) - (row.opened_at_s or 0))
+        most_s = max(0, last_metered_s(row) - (row.locked_at_s or row.opened_at_s or 0))
         most_energy = deliverable_milliwatt_hours(terms_of(row).rated_watts, most_s)
         query = query.where(SignedAmount.elapsed_s <= most_s, SignedAmount.energy_milliwatt_hours <= most_energy)
     else:
@@ -86,11 +89,11 @@ def last_claimable(db: Session, row: SessionRow) -> SignedAmount | None:
 def _claim_due(db: Session, service: Service, row: SessionRow, chain_time_s: int) -> SignedAmount | None:
     """What to claim for a session now, if anything."""
     amount, now, settings = last_claimable(db, row), service.now_s(), service.settings.settlement
-    if amount is None or amount.amount_micro <= row.claimed_micro or row.closed_at_s is not None:
+    if amount is None or amount.amount_micro <= row.claimed_micro or row.closed_at_s is not None or is_unlocked(row):
         return None
     if now < row.claim_not_before_s or claim_under_way(db, row):
         return None
-    passed_s = chain_time_s - (row.opened_at_s or 0)
+    passed_s = chain_time_s - (row.locked_at_s or row.opened_at_s or 0)
     deliverable = deliverable_milliwatt_hours(terms_of(row).rated_watts, max(0, passed_s))
     if row.metered and (amount.elapsed_s > passed_s or amount.energy_milliwatt_hours > deliverable):
         return None  # the chain's clock has not got there yet; it would be skipped
@@ -197,6 +200,10 @@ def give_credit(db: Session, service: Service, row: SessionRow) -> bool:
 
 def _settle(db: Session, service: Service, row: SessionRow) -> None:
     """Close once everything claimable is claimed and what was claimed too much is given back; settled once the close is final."""
+    if is_unlocked(row):
+        if _refused_opening(db, row) is not None:
+            _settled(db, service, row)  # nothing was ever locked: what it used is the operator's
+        return  # else the opening still waits for the chain
     if not awaiting_ruling(db, service, row) and give_credit(db, service, row):
         return
     if row.closed_at_s is not None:
@@ -238,7 +245,8 @@ def _settled(db: Session, service: Service, row: SessionRow) -> None:
     moves = ledger.void_all(row.session, "settled")
     row.tail_micro = row.bill_micro - row.claimed_micro + row.credit_note_micro
     if row.tail_micro > 0:
-        moves.append(ledger.move(ledger.account(Kind.WRITTEN_OFF), use, row.tail_micro, "tail", row.session))
+        name = "unlocked" if is_unlocked(row) else "tail"
+        moves.append(ledger.move(ledger.account(Kind.WRITTEN_OFF), use, row.tail_micro, name, row.session))
     ledger.apply(moves)
     outcome = f"claimed {row.claimed_micro} micro, returned {row.returned_micro} micro, tail {row.tail_micro} micro"
     step(db, row, State.SETTLED, outcome, service.now_s())
@@ -254,7 +262,9 @@ def _refused_opening(db: Session, row: SessionRow) -> IntentRow | None:
 def _opening_failed(db: Session, service: Service, row: SessionRow) -> None:
     """The chain refused the opening for good: nothing is locked, so it is over."""
     intent = _refused_opening(db, row)
-    if row.state == State.OPENING and intent is not None:
+    if is_unlocked(row) and intent is not None:
+        unlocked.refused(db, service, row, intent.reason or "no reason was given")
+    elif row.state == State.OPENING and intent is not None:
         row.end_cause, row.end_detail = int(Cause.NEVER_STARTED), (intent.reason or "the chain refused the opening")[:300]
         step(db, row, State.SETTLED, f"the chain refused the opening: {row.end_detail}", service.now_s())
 

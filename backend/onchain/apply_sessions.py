@@ -20,6 +20,7 @@ from ..people.alarms import AlarmKind, clear_alarm, raise_alarm
 from ..sessions.life import end, get_session, live_session, opened
 from ..sessions.quotes import queue, take_voucher
 from ..sessions.states import State, step
+from ..sessions.unlocked import is_unlocked, locked_late
 from ..supply.commands import issue_grant, send
 from ..wallets.follow import withdrawn
 
@@ -69,6 +70,12 @@ def _opened(db: Session, service: Service, row: ChainEventRow, body: events.Sess
         ledger.move(ledger.account(Kind.CUSTOMERS), locked, body.lock_micro, "opened", body.session, *_place(row)),
         ledger.reserve(use, ledger.account(Kind.SALES), body.lock_micro, "reserved", body.session, *_place(row)),
     ])  # fmt: skip
+    if is_unlocked(found) and found.state != State.SETTLED:
+        locked_late(found, body.lock_micro, row.time_s, row.block_number)
+        if found.state in (State.OPEN, State.RUNNING):
+            issue_grant(db, service, found)
+        service.after_commit(db, lambda: service.hub.wake_loop("settlement"))
+        return
     why = "" if found.state == State.OPENING else _why_not_open(db, found, row)  # not by us: the payer sent the transaction itself
     if why:
         _refuse(db, service, found, body.lock_micro, row, why)

@@ -21,6 +21,7 @@ from ..store.facts import chain_status
 from ..supply.commands import due_commands, last_metered_s, retry, terms_of
 from .life import end, get_session, give_way, sessions_in, try_end
 from .states import State, step
+from .unlocked import may_open_unlocked, open_unlocked
 
 AFTER_GRACE_S = 60
 """After the last second that can be metered, evidence is waited for so long; then the session settles on what is here."""
@@ -46,6 +47,10 @@ def round_(service: Service, writing: Writing) -> None:
         still_s = _still_s(db, service)
         look = [row.session for row in sessions_in(db, State.OPEN, State.RUNNING) if _needs_a_look(db, service, row, still_s)]
         ending = [row.session for row in sessions_in(db, State.ENDING) if _may_end(row, now)]
+        opening = [] if still_s <= STILL_S else [r.session for r in sessions_in(db, State.OPENING) if may_open_unlocked(db, service, r)]
+    for session in opening:
+        with writing() as db:
+            open_unlocked(db, service, get_session(db, session, lock=True))
     for command_id, session in late:
         with writing() as db:
             _retry(db, service, command_id, session)

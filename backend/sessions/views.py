@@ -21,6 +21,7 @@ from ..money.disputes import ruling_by_s
 from ..supply.commands import terms_of
 from .quotes import estimate
 from .states import State
+from .unlocked import is_unlocked
 
 
 def point_view(db: Session, service: Service, point: Point) -> dict[str, Any]:
@@ -78,7 +79,7 @@ def session_view(db: Session, service: Service, row: SessionRow, *, with_token: 
         "closeRequestedAtS": row.close_requested_at_s, "disconnectedAtS": row.disconnected_at_s, "blocked": row.blocked,
         "disputedFromS": row.disputed_from_s, "firstSequence": row.first_sequence, "lastSequence": row.last_sequence,
         "offerHash": None if row.offer is None else to_hex(row.offer), "follows": None if row.follows is None else to_hex(row.follows),
-        "dispute": _dispute(db, service, row),
+        "unlockedMicro": row.unlocked_micro if is_unlocked(row) else None, "dispute": _dispute(db, service, row),
         "waitingFor": waiting_for(row), "steps": [{"from": s.from_state, "to": s.to_state, "why": s.why, "atS": s.at_s} for s in steps],
         "links": {"self": base, "bill": f"{base}/bill", "bundle": f"{base}/bundle"},
     }  # fmt: skip
@@ -108,6 +109,8 @@ def waiting_for(row: SessionRow) -> str:
         return "the end of the session before it at this point"
     if row.state in (State.ENDED, State.SETTLING) and row.closed_at_s is None and (row.disputed_from_s is not None or row.blocked):
         return "a ruling on what is disputed, the end of the time for one, or the credit note that follows from it"
+    if is_unlocked(row) and row.state in (State.ENDED, State.SETTLING):
+        return "the chain, to lock what was used on the operator's credit"
     return {
         State.QUOTED: "the payer's signature",
         State.OPENING: "the lock to be final on the chain",
