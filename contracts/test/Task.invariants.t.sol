@@ -27,6 +27,10 @@ contract TaskInvariants is Cheats {
             // solhint-disable-next-line avoid-low-level-calls
             (bool done,) = address(_handler).call(_call(seed % 12, seed >> 16, seed >> 80, seed >> 144, i));
             done; // refused or not
+            if (i % 500 != 0) continue;
+            _inIsOutAndHeld();
+            _paidIsWithinThePriceAndTheEnergy();
+            _noEnergyIsSoldTwice();
         }
         same(_handler.taskCount(), 14, "tasks");
         for (uint256 proof = 1; proof <= 3; ++proof) {
@@ -99,11 +103,12 @@ contract TaskInvariants is Cheats {
         if (kind == 2) return abi.encodeCall(TaskHandler.withdraw, (a, b, c));
         if (kind == 3) return abi.encodeCall(TaskHandler.payReleased, (a, b));
         if (kind == 4) return abi.encodeCall(TaskHandler.payCompleted, (a, b));
+        if (kind == 11) return abi.encodeCall(TaskHandler.serve, (a, b));
         if (kind == 5 || kind == 6) return abi.encodeCall(TaskHandler.payDelivered, (a, b, c, a >> 4));
         if (kind == 7) return abi.encodeCall(TaskHandler.measure, (a, b));
         if (kind == 8 && i % 20 == 0) return abi.encodeCall(TaskHandler.close, (a, b));
         if (kind == 9 && i % 20 == 0) return abi.encodeCall(TaskHandler.requestClose, (a, b));
         if (kind == 10) return abi.encodeCall(TaskHandler.trick, (a, b));
-        return abi.encodeCall(TaskHandler.open, (a, b));
+        return abi.encodeCall(TaskHandler.open, (a));
     }
 }

@@ -124,11 +124,11 @@ contract TaskHandler is Deployed {
         outMicro += amount;
     }
 
-    function open(uint256 seed, uint256 proof) external {
+    function open(uint256 seed) external {
         if (_kept.length == MAX_TASKS) return;
         seed = uint256(keccak256(abi.encode(seed))); // forge likes small numbers, whose upper bits say nothing
         uint256 number = _kept.length;
-        TaskTypes.Task memory task = _task(seed, uint8(1 + proof % 3), number);
+        TaskTypes.Task memory task = _task(seed, uint8(1 + number % 3), number);
         task.priceMicro = uint64(between(seed >> 200, 1, uint256(escrow.freeMicroOf(task.requester)) / 2 + 2));
         vm.prank(task.requester);
         escrow.openTask(task);
@@ -177,7 +177,12 @@ contract TaskHandler is Deployed {
 
     /// @notice An honest meter, node and requester: the newest stretch, measured now.
     function serve(uint256 seed, uint256 amount) external {
-        _deliver(_pick(seed | 1, TaskTypes.ENERGY), 842, 1 + amount % 3, 1, amount); // no divisor of 842 is one of those below but 2
+        for (uint256 i; i < _kept.length; ++i) {
+            uint256 index = (seed % _kept.length + i) % _kept.length;
+            if (_kept[index].task.proof != TaskTypes.ENERGY || stateOf(index).closed) continue;
+            // of the numbers that spoil something below, 842 has only 2 for a divisor
+            return _deliver(index, 842, 1 + amount % 3, 1, (amount >> 8) * 4 + 2);
+        }
     }
 
     function _deliver(uint256 index, uint256 seed, uint256 first, uint256 last, uint256 amount) private {
@@ -212,7 +217,7 @@ contract TaskHandler is Deployed {
 
     function close(uint256 index, uint256 who) external {
         Kept storage entry = _kept[index % _kept.length];
-        address sender = who % 4 == 0 ? entry.task.node : person(who >> 8);
+        address sender = who % 16 == 0 ? entry.task.node : person(who >> 8);
         uint256 dueAtS = uint256(stateOf(index % _kept.length).endsAtS) + entry.task.proofGraceS;
         vm.prank(sender);
         escrow.close(entry.task);
