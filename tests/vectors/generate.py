@@ -19,7 +19,8 @@ def files() -> dict[str, bytes]:
     """Name → content of every file."""
     documents: dict[str, list[dict[str, Any]]] = {
         "structs.json": structs.document(), "frames.json": frames.frames(), "logs.json": frames.logs(), "epochs.json": frames.epochs(),
-        "pricing.json": pricing.document(), "offers.json": offers.entries(), "tasks.json": tasks.document(), "wallets.json": wallets.document(),
+        "pricing.json": pricing.document(), "offers.json": offers.entries(), "wallets.json": wallets.document(),
+        "tasks.json": tasks.document(),
     }  # fmt: skip
     return {name: rows(entries) for name, entries in documents.items()}
 

@@ -119,7 +119,11 @@ LIVE = [_record(40 + n, OPENED_AT_S + 60 * n, 7_000_000 + 62_500 * n) for n in r
 
 
 def _stretch(
-    records: Sequence[Record], size: int = 1, key: Signer = METER_KEY, voucher: ChargeKeyVoucher | None = None, vouched_by: Signer = METER_KEY
+    records: Sequence[Record],
+    size: int = 1,
+    key: Signer = METER_KEY,
+    voucher: ChargeKeyVoucher | None = None,
+    vouched_by: Signer = METER_KEY,
 ) -> Stretch:
     frames = []
     for at in range(0, len(records), size):
@@ -164,7 +168,7 @@ def _proofs() -> list[dict[str, Any]]:
          good._replace(voucher_signature=METER_KEY.sign(digest(EVIDENCE, ChargeKeyVoucher(word("x"), 1, NODE_KEY.address, OPENED_AT_S))))),
         ("a frame that ends before the record", "RecordNotInFrame", ENERGY, _end(whole, frame=whole.end.frame._replace(count=8))),
         ("a frame that begins after the record", "RecordNotInFrame", ENERGY, _end(good, frame=frame._replace(first_sequence=49))),
-        ("a record changed after signing", "PathRefused", ENERGY, _end(good, record=good.end.record._replace(import_milliwatt_hours=1 << 40))),
+        ("a record changed after signing", "PathRefused", ENERGY, _end(good, record=good.end.record._replace(voltage_millivolts=0))),
         ("a path cut short", "PathRefused", ENERGY, _end(whole, path=whole.end.path[:-1])),
         ("a path with a hash too many", "PathRefused", ENERGY, _end(whole, path=[*whole.end.path, bytes(32)])),
         ("another record's path", "PathRefused", ENERGY, _end(whole, path=whole.start.path)),
