@@ -23,12 +23,14 @@ from .api import (
     openapi,
     operators,
     payers,
+    payments,
     problems,
     rails,
     reports,
     rulings,
     tasks,
     wallets,
+    watching,
 )
 from .console.app import build_console
 from .context import Service
@@ -56,7 +58,7 @@ def build_api(lifespan: Lifespan | None = None) -> FastAPI:
     problems.install(app)
     openapi.install(app)
     app.add_middleware(_Measure)
-    money = (payers, rulings, offers, wallets, rails, tasks)
+    money = (payers, payments, watching, rulings, offers, wallets, rails, tasks)
     for module in (frames, agents, *money, operators, acting, reports, events, exports, accounts, health):
         app.include_router(module.router)
     return app

@@ -29,6 +29,11 @@ class Subscription:
         return True
 
 
+def payers_of(device: bytes) -> bytes:
+    """Whom to wake when a device sent frames, besides its own stream: the payers who watch its sessions."""
+    return b"payers of " + device
+
+
 class Hub:
     """Wakes streams by device and loops by name. Nothing is carried here: whoever wakes looks into the database."""
 

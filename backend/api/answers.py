@@ -76,6 +76,21 @@ class TransferAnswer(Answer):
     atS: int
 
 
+class ExposureAnswer(Answer):
+    """What a provider delivered on trust in its next claim. `boundMicro`: the most that can stand unclaimed in the open `sessions` before a
+    claim leaves; `claimAgeS`: the longest it waits; `creditMicro`: the most use that may stand unsigned in one session, payment mode.
+    """
+
+    sessions: int
+    unclaimedMicro: int
+    oldestAtS: int | None
+    unsignedMicro: int
+    boundMicro: int
+    claimAmountMicro: int
+    claimAgeS: int
+    creditMicro: int
+
+
 class LedgerAnswer(Answer):
     """The books at a glance. `balanced`: debits = credits = what moved."""
 

@@ -288,3 +288,17 @@ class WalletAnswer(Answer):
 
 class NoteAnswer(Answer):
     noteHash: str
+
+
+class RefusedPaymentAnswer(Answer):
+    """`code`: malformed, bad_signature, unknown_session, metered, over, not_rising, above_lock."""
+
+    index: int
+    code: str
+    detail: str
+
+
+class PaymentsAnswer(Answer):
+    accepted: int
+    repeated: int
+    refused: list[RefusedPaymentAnswer]

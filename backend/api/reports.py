@@ -8,6 +8,7 @@ from fastapi import APIRouter, Path, Query
 
 from ..accounts.depends import Auditor, Reader
 from ..hexes import hash_in, id_in_path
+from ..money.exposure import exposure
 from ..reports import alarms, anchors, books, evidence, overview, points, sessions, supply, transactions
 from ..reports.pages import DEFAULT_PAGE, MAX_PAGE
 from ..sessions.life import get_session
@@ -16,6 +17,7 @@ from .answers import (
     AlarmAnswer,
     ConflictAnswer,
     EpochAnswer,
+    ExposureAnswer,
     FrameAnswer,
     LedgerAccountAnswer,
     LedgerAnswer,
@@ -83,6 +85,12 @@ def get_alarms(
 def get_ledger(service: TheService, caller: Auditor, db: ReadDb) -> LedgerAnswer:
     """The books at a glance, and whether they balance."""
     return shapes.ledger_answer(books.summary(db, caller.operator_id, service.now_s()))
+
+
+@router.get("/ledger/exposure")
+def get_exposure(service: TheService, caller: Auditor, db: ReadDb) -> ExposureAnswer:
+    """Signed money that is not claimed yet, use that is not signed yet, and the settings that bound both."""
+    return shapes.exposure_answer(exposure(db, service, caller.operator_id))
 
 
 @router.get("/ledger/accounts")

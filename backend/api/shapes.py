@@ -8,6 +8,7 @@ from typing import TypeVar
 from .. import jsons
 from ..hexes import to_hex
 from ..models import Account, Act, ApiToken, FrameRow, Operator, TariffRow, User
+from ..money.exposure import Exposure
 from ..reports.alarms import AlarmLine
 from ..reports.anchors import EpochLine
 from ..reports.books import Summary, TransferLine
@@ -23,6 +24,7 @@ from .answers import (
     AlarmAnswer,
     ConflictAnswer,
     EpochAnswer,
+    ExposureAnswer,
     FrameAnswer,
     LedgerAccountAnswer,
     LedgerAnswer,
@@ -83,6 +85,13 @@ def alarm_answer(line: AlarmLine) -> AlarmAnswer:
         id=alarm.id, kind=alarm.kind, place=alarm.place, detail=alarm.detail, severity=alarm.severity, raisedAtS=alarm.raised_at_s,
         lastSeenAtS=alarm.last_seen_at_s, times=alarm.times, clearedAtS=alarm.cleared_at_s,
         acknowledgedBy=None if note is None else note.who, acknowledgedAtS=None if note is None else note.at_s,
+    )  # fmt: skip
+
+
+def exposure_answer(e: Exposure) -> ExposureAnswer:
+    return ExposureAnswer(
+        sessions=e.sessions, unclaimedMicro=e.unclaimed_micro, oldestAtS=e.oldest_at_s, unsignedMicro=e.unsigned_micro,
+        boundMicro=e.bound_micro, claimAmountMicro=e.claim_amount_micro, claimAgeS=e.claim_age_s, creditMicro=e.credit_micro,
     )  # fmt: skip
 
 

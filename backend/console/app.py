@@ -13,7 +13,7 @@ from protocol.errors import Malformed
 
 from ..context import Service
 from ..errors import ServiceError, Unauthorized
-from . import account_pages, log_in, money_pages, rail_pages, supply_pages
+from . import account_pages, log_in, market_pages, money_pages, rail_pages, supply_pages
 from .guard import ConsoleGuard, own_hosts
 from .pages import STATIC, bare_page
 
@@ -26,7 +26,9 @@ def build_console(service: Service) -> FastAPI:
     app = FastAPI(title="Wattproof console", openapi_url=None, docs_url=None, redoc_url=None, max_body_size=MAX_FORM_BYTES)
     app.state.service = service
     app.add_middleware(ConsoleGuard, hosts=own_hosts(service.settings))
-    for router in (log_in.router, supply_pages.router, money_pages.router, rail_pages.router, account_pages.router):
+    for router in (
+        log_in.router, supply_pages.router, market_pages.router, money_pages.router, rail_pages.router, account_pages.router
+    ):  # fmt: skip
         app.include_router(router)
     app.mount("/static", StaticFiles(directory=STATIC))
     app.add_exception_handler(ServiceError, _service_error)

@@ -10,6 +10,7 @@ from fastapi.responses import HTMLResponse, RedirectResponse
 from ..accounts.acts import note
 from ..accounts.depends import Actor, Auditor, Reader
 from ..api.depends import Db, ReadDb, TheService
+from ..money.exposure import exposure
 from ..reports import alarms, anchors, books, transactions
 from ..reports.pages import DEFAULT_PAGE
 from ..store.facts import chain_status
@@ -41,6 +42,7 @@ def get_money(
         "money.html",
         "/console/money",
         summary=books.summary(db, caller.operator_id, service.now_s()),
+        exposure=exposure(db, service, caller.operator_id),
         differences=books.differences(db, caller.scope),
         transfers=moved.items,
         next=next_page(request, moved.next),

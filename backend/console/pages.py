@@ -25,6 +25,8 @@ TABS: tuple[tuple[str, str, Permission], ...] = (
     ("/console/", "Overview", Permission.READ),
     ("/console/points", "Points", Permission.READ),
     ("/console/sessions", "Sessions", Permission.READ),
+    ("/console/offers", "Offers", Permission.READ),
+    ("/console/wallets", "Wallets", Permission.READ),
     ("/console/money", "Money", Permission.AUDIT),
     ("/console/rails", "Deposits", Permission.AUDIT),
     ("/console/anchors", "Anchors", Permission.READ),
@@ -33,12 +35,12 @@ TABS: tuple[tuple[str, str, Permission], ...] = (
 )
 TONES = {
     "good": ("connected", "running", "settled", "anchored", "confirmed", "enrolled", "heard", "enabled", "over", "posted", "post",
-             "credited", "paid-back"),
+             "credited", "paid-back", "published"),
     "busy": ("opening", "open session", "sent", "settling", "ending", "pending", "quoted", "ended",
-             "awaiting", "paid", "minting", "crediting", "requested", "withdrawing", "burning", "refunding"),
-    "warn": ("warning", "not measured", "superseded", "void", "not asked", "out of service"),
+             "awaiting", "paid", "minting", "crediting", "requested", "withdrawing", "burning", "refunding", "publishing"),
+    "warn": ("warning", "not measured", "superseded", "void", "not asked", "out of service", "expired", "withdrawn"),
     "bad": ("critical", "switching failed", "failed", "not heard", "open", "refused", "disabled", "implausible register",
-            "charge-back open", "charge-back lost"),
+            "charge-back open", "charge-back lost", "frozen"),
 }
 """Which words of a chip are shown in which colour; all others are neutral. The word itself says it: colour only repeats."""
 SAID = {
@@ -50,6 +52,7 @@ SAID = {
     "token-revoked": "The token is revoked.",
     "payout-retried": "The payment provider is being asked again.",
     "operator": "You act for another operator now.",
+    "offer-withdrawn": "The offer is withdrawn: no quote is made under it any more, and the chain is told.",
     "logged-out": "You are logged out.",
 }
 """What a page says after a form was taken, by the code in its address: never a text from the address itself."""

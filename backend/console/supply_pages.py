@@ -101,7 +101,7 @@ def get_sessions(
 @router.get("/sessions/{session}")
 def get_one_session(session: str, request: Request, service: TheService, caller: Reader, db: ReadDb) -> HTMLResponse:
     row = get_session(db, id_in_path(session, "session"), caller.operator_id)
-    names = points.names(db, caller.operator_id, {row.point_id})
+    names = points.names(db, {row.point_id})
     return page(
         request,
         service,

@@ -22,6 +22,7 @@ from protocol.wire import MAX_FRAME_BYTES, decode_frame
 from ..context import Service
 from ..errors import BadRequest
 from ..hexes import to_hex
+from ..hub import payers_of
 from ..models import Device, FrameRow, ReceiptRow
 from ..money.signed_amounts import take_charge, take_ocmf
 from .intake import Arrived, Intake, Refused
@@ -107,6 +108,7 @@ def ingest(db: Session, service: Service, upload: Upload, arrived: list[Arrived]
         for item in devices[device_id]:
             intake.take(item)
         intake.close()
+        service.wake(db, payers_of(device_id))
         tally.accepted += intake.accepted
         tally.repeated += intake.repeated
         tally.refused += intake.refused

@@ -58,7 +58,7 @@ def page(
         at_s, key = cursor
         query = query.where((SessionRow.quoted_at_s < at_s) | ((SessionRow.quoted_at_s == at_s) & (SessionRow.session < key)))
     rows = db.scalars(query.order_by(SessionRow.quoted_at_s.desc(), SessionRow.session.desc()).limit(limit + 1)).all()
-    names = points.names(db, operator_id, {row.point_id for row in rows})
+    names = points.names(db, {row.point_id for row in rows})
     lines = [SessionLine(row, names.get(row.point_id, row.point_id), cause_words(row.end_cause)) for row in rows]
     return page_of(lines, limit, lambda line: f"{line.row.quoted_at_s}-{line.row.session.hex()}")
 

@@ -14,7 +14,7 @@ from ..context import Service
 from ..errors import BadRequest, Conflict
 from ..hexes import to_hex
 from ..models import SessionRow, SignedAmount
-from ..supply.commands import send
+from ..supply.commands import close_messages, send
 from .life import highest_amount, ready
 from .states import State
 
@@ -49,6 +49,7 @@ def pay(db: Session, service: Service, row: SessionRow, payment: Payment, signat
     db.add(amount)
     db.flush()
     row.charge_micro = payment.amount_micro if amount.claimable else row.charge_micro
+    close_messages(db, service, row, "payment")  # cumulative: the newest says it all, also to an agent that missed some
     if row.granted_at_s is not None:  # before that the agent knows nothing of the session; it comes with the grant
         send(db, service, row, "payment", to_json(payment) | {"signature": to_hex(signature)})
     if row.state == State.OPEN and row.ready_nonce is not None and highest is None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from protocol.keys import Signer
 from tests.console.house import Holding, House, furnish
 
 
@@ -26,7 +27,9 @@ def first(house: House) -> Iterator[Holding]:
 
 @pytest.fixture(scope="session")
 def second(house: House, first: Holding) -> Iterator[Holding]:
-    made = house.call("POST", "/api/v1/operators", {"name": "Second & Sons", "payee": "0x" + "22" * 20})
+    payee = Signer.create()
+    made = house.call("POST", "/api/v1/operators", {"name": "Second & Sons", "payee": "0x" + payee.address.hex()})
+    house.payees[made["operatorId"]] = payee
     holding = furnish(house, made["operatorId"])
     yield holding
     holding.agent.close()

@@ -21,21 +21,26 @@ from backend.app import build
 from backend.context import Service
 from backend.evidence.epochs import round_ as close_epochs
 from backend.models import AnchorLinkRow, ChainEventRow, Epoch
-from backend.onchain.apply_sessions import apply
+from backend.onchain.chainbooks import apply
 from backend.people.alarms import AlarmKind, raise_alarm
 from backend.settings import load_settings
 from backend.setup import initialize
 from backend.store.facts import CHAIN, ChainStatus, remember
-from chain.event_types import SessionOpened
+from chain.event_types import OfferPublished, PolicySet, ProviderAdmitted, SessionOpened, WalletCreated
 from protocol.eip712 import digest, money_domain
 from protocol.evidence import Reason
+from protocol.hashing import document_hash
 from protocol.keys import Signer
 from protocol.money import Open
+from protocol.wallet import Policy, WalletNote, policy_hash, wallet_domain
 from tests.service.bench_agent import BenchAgent
+from tests.service.buyers import signed_offer
 from tests.service.world import eventually, free_port
 
 PASSWORD = "correct horse battery staple"
 LOCK_MICRO = 2_000_000
+CONTRACTS = ("DeviceRegistry", "AnchorLog", "EnergyEscrow", "SettlementToken")
+LATER = ("ProviderBook", "TaskEscrow", "DeviceWallet", "DeviceWalletFactory")
 ROLES = ("admin", "operator", "auditor", "read-only")
 
 
@@ -44,7 +49,7 @@ class House:
 
     def __init__(self, folder: Path, database_url: str = "") -> None:
         self.folder, self.home = folder, folder / "service"
-        addresses = {name: "0x" + os.urandom(20).hex() for name in ("DeviceRegistry", "AnchorLog", "EnergyEscrow", "SettlementToken")}
+        addresses = {name: "0x" + os.urandom(20).hex() for name in (*CONTRACTS, *LATER)}
         document = {"chainId": 31337, "genesisHash": "0x" + "11" * 32, "blockNumber": 1, "contracts": addresses}
         (folder / "deployment.json").write_text(json.dumps(document))
         initialize(self.home, "http://127.0.0.1:1", folder / "deployment.json")
@@ -57,6 +62,7 @@ class House:
         settings = load_settings(toml)
         self.service = Service.from_settings(settings)
         self.deployment = self.service.deployment
+        self.payees = {1: self.service.keys.sender}  # operator → the account that is paid
         self.money = money_domain(self.deployment.chain_id, self.deployment.escrow)
         self.app = build(self.service, with_loops=False)
         self._server = uvicorn.Server(uvicorn.Config(self.app, port=self.port, log_config=None, timeout_graceful_shutdown=2))
@@ -78,6 +84,18 @@ class House:
         good = answer.status_code == expect if expect else answer.status_code < 300
         assert good, f"{method} {path}: {answer.status_code} {answer.text}"
         return answer.json() if "json" in answer.headers.get("content-type", "") else answer.content
+
+    def final(self, body: Any, session: bytes | None = None) -> None:
+        """An event in a block that is final, applied as the reader's loop does."""
+        with self.service.db.writing() as db:
+            row = ChainEventRow(
+                operator_id=0, block_number=10, block_hash=os.urandom(32), time_s=int(time.time()),
+                log_index=int.from_bytes(os.urandom(4), "big"), transaction_hash=os.urandom(32), name=type(body).__name__, values="{}",
+                session=session, applied=True,
+            )  # fmt: skip
+            db.add(row)
+            db.flush()
+            assert apply(db, self.service, row, body)
 
     def user(self, name: str, role: str, operator_id: int, **more: Any) -> dict[str, Any]:
         body = {"name": name, "role": role, "operatorId": operator_id, "password": PASSWORD} | more
@@ -130,12 +148,14 @@ class Holding(NamedTuple):
     tariff_hash: str
     users: dict[str, int]
     tokens: dict[str, str]
+    offer_hash: str
+    wallet: str
 
     def marks(self) -> list[str]:
         """Texts that are nobody else's business."""
         short = f"0x{self.session[2:8]}…{self.session[-4:]}"
-        named = [f"{noun}-of-{self.operator_id}" for noun in ("name", "alarm", "tariff", "label")]
-        return [self.point_id, self.session[2:], short, self.agent.device.hex(), *named]
+        named = [f"{noun}-of-{self.operator_id}" for noun in ("name", "alarm", "tariff", "label", "offer", "choice", "refusal")]
+        return [self.offer_hash[2:], self.wallet[2:], self.point_id, self.session[2:], short, self.agent.device.hex(), *named]
 
 
 def furnish(house: House, operator_id: int) -> Holding:
@@ -157,7 +177,8 @@ def furnish(house: House, operator_id: int) -> Holding:
         db.get_one(Point, point_id).name = f"name-of-{operator_id}"
     agent.vouch()
     agent.connect()
-    session = open_session(house, point_id)
+    payer = Signer.create()
+    session = open_session(house, point_id, payer=payer)
     eventually("supply", lambda: house.call("GET", f"/api/v1/sessions/{session}", token=tokens["admin"])["state"] == "running")
     agent.send(agent.frame(agent.record(Reason.START)))
     agent.clock = max(agent.clock, int(time.time()) - 3)
@@ -166,7 +187,40 @@ def furnish(house: House, operator_id: int) -> Holding:
         kind, place = AlarmKind.NOT_CONNECTED, f"alarm-of-{operator_id}"
         alarm_id = raise_alarm(db, house.service, operator_id, kind, place, f"alarm-of-{operator_id}: raised by the test").id
     tariff_hash = "0x" + agent.tariff.hash.hex()
-    return Holding(operator_id, agent, point_id, session, anchor(house), alarm_id, tariff_hash, users, tokens)
+    offer_hash = offer(house, operator_id, tokens["admin"], point_id)
+    wallet(house, payer.address, session, operator_id)
+    return Holding(
+        operator_id, agent, point_id, session, anchor(house), alarm_id, tariff_hash, users, tokens, offer_hash, f"0x{payer.address.hex()}"
+    )  # fmt: skip
+
+
+def offer(house: House, operator_id: int, token: str, point_id: str, number: int = 1) -> str:
+    """An offer of this operator that the chain has."""
+    payee, book = house.payees[operator_id], house.deployment.provider_book
+    assert book is not None
+    house.final(ProviderAdmitted(payee.address))
+    body = signed_offer(book, payee, [point_id], number, name=f"offer-of-{operator_id}")
+    found: str = house.call("POST", "/api/v1/offers", body, token=token)["offerHash"]
+    stated = body["offer"]
+    house.final(OfferPublished(payee.address, bytes.fromhex(found[2:]), number, stated["validFromS"], stated["validUntilS"]))
+    return found
+
+
+def wallet(house: House, address: bytes, session: str, operator_id: int) -> None:
+    """A payer that is a device's wallet, with a policy, and an agent that has something to say."""
+    pay_key = Signer.create()
+    policy = Policy(pay_key.address, (house.payees[operator_id].address,), 400_000, 0, 0, 5_000_000, 10_000_000, int(time.time()) + 86_400)
+    house.final(WalletCreated(address, os.urandom(32), os.urandom(20)))
+    house.final(PolicySet(address, policy_hash(policy), pay_key.address, tuple(policy)))
+    weighed = [{"name": "Sunside", "micro": 357_000}]
+    choice = {"kind": "choice", "why": f"choice-of-{operator_id}: 0.357 a kWh is the least", "offers": weighed}
+    refusal = {"kind": "refusal", "session": session, "frame": "0x" + "11" * 32, "why": f"refusal-of-{operator_id}: 20 % more than mine",
+               "ownMilliwattHours": 1_000_000, "sellerMilliwattHours": 1_200_000}  # fmt: skip
+    for document in (choice, refusal):
+        said = WalletNote(address, document_hash(document), int(time.time()))
+        signature = "0x" + pay_key.sign(digest(wallet_domain(house.deployment.chain_id, address), said)).hex()
+        body = {"document": document, "madeAtS": said.made_at_s, "signature": signature}
+        house.call("POST", f"/api/v1/wallets/0x{address.hex()}/notes", body)
 
 
 class _As:
@@ -196,16 +250,8 @@ def open_session(house: House, point_id: str, lock_micro: int = LOCK_MICRO, paye
     signature = payer.sign(digest(house.money, Open(session, lock_micro, deadline_s)))
     body = {"quoteId": quoted["quoteId"], "lockMicro": lock_micro, "deadlineS": deadline_s, "signature": "0x" + signature.hex()}
     house.call("POST", "/api/v1/sessions", body)
-    with house.service.db.writing() as db:
-        payee = bytes.fromhex(quoted["terms"]["payee"][2:])
-        row = ChainEventRow(
-            operator_id=0, block_number=10, block_hash=os.urandom(32), time_s=int(time.time()),
-            log_index=int.from_bytes(os.urandom(4), "big"), transaction_hash=os.urandom(32), name="SessionOpened", values="{}",
-            session=session, applied=True,
-        )  # fmt: skip
-        db.add(row)
-        db.flush()
-        assert apply(db, house.service, row, SessionOpened(session, payer.address, payee, lock_micro))
+    payee = bytes.fromhex(quoted["terms"]["payee"][2:])
+    house.final(SessionOpened(session, payer.address, payee, lock_micro), session)
     return str(quoted["session"])
 
 

@@ -15,7 +15,7 @@ from schemathesis.specs.openapi.checks import content_type_conformance, response
 from tests.console.house import Holding, House, furnish
 
 COMMITTED = Path(__file__).parents[2] / "docs" / "openapi.json"
-STREAMS = ["/api/v1/events", "/api/v1/agents/{device}/stream"]
+STREAMS = ["/api/v1/events", "/api/v1/agents/{device}/stream", "/api/v1/sessions/{session}/stream"]
 """They do not end by themselves; test_events.py reads them."""
 EXAMPLES = 5
 """For each call. The long run takes more."""

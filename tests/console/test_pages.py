@@ -82,7 +82,8 @@ def visitor(context: BrowserContext, house: House, first: Holding) -> Visitor:
 def pages_of(holding: Holding) -> list[str]:
     return [
         "/console/", "/console/points", f"/console/points/{holding.point_id}", "/console/sessions", "/console/sessions?state=live",
-        f"/console/sessions/{holding.session}", "/console/money", "/console/anchors", f"/console/anchors/{holding.epoch_id}",
+        f"/console/sessions/{holding.session}", "/console/offers", "/console/wallets",
+        f"/console/wallets/{holding.wallet}", "/console/money", "/console/anchors", f"/console/anchors/{holding.epoch_id}",
         "/console/alarms", "/console/alarms?which=all", "/console/accounts", "/console/account",
     ]  # fmt: skip
 

@@ -28,6 +28,7 @@ ROUTES: dict[str, str] = {
     "POST /api/v1/sessions/{session}/top-up": OPEN,
     "POST /api/v1/sessions/{session}/stop": OPEN,
     "POST /api/v1/sessions/{session}/payments": OPEN,
+    "POST /api/v1/payments": OPEN,
     "POST /api/v1/offers": "act",
     "GET /api/v1/offers": OPEN,
     "POST /api/v1/offers/{offer_hash}/withdraw": "act",
@@ -44,6 +45,7 @@ ROUTES: dict[str, str] = {
     "POST /api/v1/sessions/{session}/rulings": OPEN,
     "GET /api/v1/sessions/{session}": "read",
     "GET /api/v1/sessions/{session}/bill": "audit",
+    "GET /api/v1/sessions/{session}/stream": "audit",
     "GET /api/v1/sessions/{session}/bundle": "audit",
     "GET /api/v1/rails": OPEN,
     "POST /api/v1/rails/{rail}/webhook": OPEN,  # proven by its signature
@@ -78,6 +80,7 @@ ROUTES: dict[str, str] = {
     "POST /api/v1/alarms/{alarm_id}/acknowledge": "act",
     "GET /api/v1/overview": "read",
     "GET /api/v1/ledger": "audit",
+    "GET /api/v1/ledger/exposure": "audit",
     "GET /api/v1/ledger/accounts": "audit",
     "GET /api/v1/ledger/transfers": "audit",
     "GET /api/v1/ledger/differences": "audit",
@@ -112,6 +115,10 @@ ROUTES: dict[str, str] = {
     "GET /console/sessions": "read",
     "GET /console/sessions/{session}": "read",
     "GET /console/sessions/{session}/bundle": "audit",
+    "GET /console/offers": "read",
+    "POST /console/offers/{offer_hash}/withdraw": "act",
+    "GET /console/wallets": "read",
+    "GET /console/wallets/{address}": "read",
     "GET /console/money": "audit",
     "GET /console/anchors": "read",
     "GET /console/anchors/{epoch_id}": "read",
@@ -147,7 +154,7 @@ def filled(path: str, holding: Holding) -> str:
         "point_id": holding.point_id, "session": holding.session, "epoch_id": holding.epoch_id, "alarm_id": holding.alarm_id,
         "tariff_hash": holding.tariff_hash, "noun": "points", "enabled": "true", "user_id": 2**40, "token_id": 2**40,
         "hand_over_id": 2**40, "task": "0x" + "00" * 32, "device": "0x" + "00" * 32,
-        "offer_hash": "0x" + "00" * 32, "address": "0x" + "00" * 20,
+        "offer_hash": holding.offer_hash, "address": holding.wallet,
         "payout_id": "0x" + "00" * 32,
     }  # fmt: skip
     return re.sub(r"{(\w+)}", lambda match: str(values[match[1]]), path)
@@ -182,6 +189,8 @@ ENDS_THE_CALLER = {"POST /console/log-out", "POST /console/account/tokens", "POS
 def test_each_role_may_do_what_the_table_says(house: House, first: Holding, role: str, route: str) -> None:
     if route.endswith("/points/{point_id}/disconnect") or route.endswith("/sessions/{session}/end"):
         first = first._replace(point_id="p0", session="0x" + "00" * 32)  # nothing there: a granted call finds nothing
+    if "{offer_hash}" in route:
+        first = first._replace(offer_hash="0x" + "00" * 32)
     status = asked(house, route, first, headers={"Authorization": f"Bearer {first.tokens[role]}"})
     if Permission(ROUTES[route]) in GRANTS[Role(role)]:
         assert status not in (401, 403, 405) or route == "POST /api/v1/operators"  # of the installation only

@@ -1,11 +1,14 @@
-"""Device wallets as payers, on a real chain: their pay key's word relayed under the standing policy, and what is refused before gas is spent."""
+"""Device wallets as payers, on a real chain: their pay key's word relayed under the standing policy, and what is refused at the door."""
 
 from __future__ import annotations
 
+import json
+import threading
 import time
 from collections.abc import Iterator
 from typing import Any
 
+import httpx2
 import pytest
 from eth_account import Account
 
@@ -13,11 +16,12 @@ from chain.abi import interface
 from chain.calls import Call
 from chain.oneshot import send
 from chain.transactions import TransactionSigner
-from protocol.eip712 import digest
+from protocol.eip712 import digest, to_json
 from protocol.evidence import Reason
 from protocol.keys import Signer
-from protocol.money import Open
+from protocol.money import Open, Payment
 from protocol.wallet import Approval, policy_document
+from protocol.wire import decode_frame
 from tests.service.bench_agent import BenchAgent
 from tests.service.buyers import Wallet
 from tests.service.world import World, eventually
@@ -75,7 +79,9 @@ def test_a_session_through_a_wallet_from_open_to_settled(world: World, wallet: W
     assert world.call("GET", f"/api/v1/wallets/0x{world.deployment.escrow.hex()}")["deployed"] is False
 
 
-def test_what_the_wallet_would_refuse_is_refused_at_the_door_by_its_name(world: World, wallet: Wallet, point: tuple[BenchAgent, str]) -> None:
+def test_what_the_wallet_would_refuse_is_refused_at_the_door_by_its_name(
+    world: World, wallet: Wallet, point: tuple[BenchAgent, str]
+) -> None:  # fmt: skip
     _, point_id = point
     policy = wallet.policy
     quoted = wallet.quote(point_id, 20_000)
@@ -191,3 +197,60 @@ def test_logs_that_only_look_like_a_wallets_are_not_followed(world: World) -> No
     other = Wallet(world)
     eventually("events after it", lambda: world.call("GET", f"/api/v1/wallets/{other.hex}")["policy"])
     assert world.call("GET", f"/api/v1/wallets/0x{receipt.created.hex()}")["deployed"] is False
+
+
+def test_a_payer_follows_frames_and_pays_each_of_them(world: World, wallet: Wallet, point: tuple[BenchAgent, str]) -> None:
+    """Payment mode through a wallet: the stream gives every frame once and in order; each is paid; the last state is settled."""
+    agent, point_id = point
+    quoted = wallet.quote(point_id, 10_000, metered=False, signer="0x" + wallet.pay_key.address.hex())
+    wallet.open(quoted, 10_000)
+    wallet.reaches(quoted, "open")
+    told: list[tuple[str, dict[str, Any]]] = []
+    path = f"{world.url}/api/v1/sessions/{quoted['session']}/stream"
+    token = {"Authorization": f"Bearer {quoted['accessToken']}"}
+    assert httpx2.get(path, timeout=10).status_code == 401
+
+    def follow() -> None:
+        with httpx2.stream("GET", path, headers=token, timeout=30) as answer:
+            name = ""
+            for line in answer.iter_lines():
+                name = line[6:].strip() if line.startswith("event:") else name
+                if line.startswith("data:"):
+                    told.append((name, json.loads(line[5:])))
+                    if name == "frame":
+                        pay(told[-1][1])
+
+    def pay(document: dict[str, Any]) -> None:
+        frame = decode_frame(json.dumps(document).encode())
+        if frame.records[0].reason != Reason.PERIODIC:
+            return  # nothing more was used
+        used = sum(seen == "frame" for seen, _ in told) - 1
+        payment = Payment(bytes.fromhex(quoted["session"][2:]), 357 * used, frame.digest)
+        body = to_json(payment) | {"signature": "0x" + wallet.pay_key.sign(digest(world.money, payment)).hex()}
+        answer = world.call("POST", "/api/v1/payments", {"payments": [body]})
+        assert answer["accepted"] + answer["repeated"] == 1, answer
+
+    first = Payment(bytes.fromhex(quoted["session"][2:]), 1, bytes(32))
+    body = to_json(first) | {"signature": "0x" + wallet.pay_key.sign(digest(world.money, first)).hex()}
+    assert world.call("POST", "/api/v1/payments", {"payments": [body]})["accepted"] == 1
+    wallet.reaches(quoted, "running")
+    follower = threading.Thread(target=follow, daemon=True)
+    follower.start()
+    agent.send(agent.frame(agent.record(Reason.START, rise=0)), charge=False)
+    for _ in range(3):
+        agent.clock = max(agent.clock, int(time.time()) - 1)
+        agent.send(agent.frame(agent.record(rise=1_000, power=3_600_000)), charge=False)
+    eventually("four frames", lambda: sum(name == "frame" for name, _ in told) == 4)
+    wallet.stop(quoted)
+    agent.send(agent.frame(agent.record(Reason.STOP)), charge=False)
+    settled = wallet.reaches(quoted, "settled")
+    follower.join(10)
+    frames = [decode_frame(json.dumps(document).encode()) for name, document in told if name == "frame"]
+    assert [frame.digest for frame in frames] == [signed.digest for signed in agent.sent]
+    states = [document["state"] for name, document in told if name == "state"]
+    assert states[0] == "running"
+    assert states[-1] == "settled"
+    assert settled["claimedMicro"] == 3 * 357
+    again = httpx2.get(path + f"?after={frames[1].last_sequence}", headers=token, timeout=10).text  # from where it stopped; ends by itself
+    assert again.count("event: frame") == 3
+    assert again.count('"settled"') >= 1
