@@ -14,9 +14,10 @@ import {WalletStage} from "./WalletStage.sol";
 /// @notice Whatever locks money is checked here against the policy as it stood, in words of its own; everything that ever
 /// succeeded is sent again later. The thief signs with the pay key itself: what the policy allows is all it gets.
 contract WalletHandler is WalletStage {
-    uint256 private constant MAX_SESSIONS = 8;
+    uint256 private constant MAX_SESSIONS = 12;
     uint256 private constant MAX_SENT = 64;
 
+    uint256 public steps; // some of the calls: sums are looked at after every eighth
     uint256 public violations;
     uint256 public opened; // so that runs that get nowhere are noticed
     uint256 public tasksOpened;
@@ -54,6 +55,7 @@ contract WalletHandler is WalletStage {
     // ------------------------------------------------------------------ time and money in
 
     function wait_(uint256 seconds_) external {
+        ++steps;
         vm.warp(block.timestamp + between(seconds_, 1, 8 hours));
         vm.roll(block.number + between(seconds_, 1, 20));
     }
@@ -92,7 +94,7 @@ contract WalletHandler is WalletStage {
         uint256 w = seed % 2;
         MoneyTypes.Terms memory terms = _terms[w][(seed >> 8) % _terms[w].length];
         uint64 standing = escrow.sessionOf(terms).lockMicro;
-        uint64 total = standing + uint64(between(more, 0, uint256(policies[w].maxSessionMicro) / 4 + 1));
+        uint64 total = standing + uint64(between(more, 0, uint256(policies[w].maxSessionMicro) / 32 + 1));
         bytes32 intent = MoneyTypes.hashTopUp(escrow.sessionIdOf(terms), total, LATE);
         bytes memory call_ = abi.encodeCall(
             DeviceWallet.topUpBySignature, (terms, total, LATE, policyFor(w, wrong), signFor(w, wrong, intent))
@@ -246,6 +248,7 @@ contract WalletHandler is WalletStage {
     // ------------------------------------------------------------------ inside
 
     function _try(uint256 w, bytes memory call_) private returns (bool done) {
+        ++steps;
         // solhint-disable-next-line avoid-low-level-calls
         (done,) = address(wallets[w]).call(call_);
         if (!done) return false;

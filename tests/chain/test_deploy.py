@@ -24,6 +24,8 @@ from .conftest import ticking
 from .nodes import ROOT, DevChain
 
 Start = Callable[..., DevChain]
+OLDER = ("DeviceRegistry", "AnchorLog", "EnergyEscrow", "SettlementToken")
+"""What a deployment had before there were wallets."""
 
 
 def command(*arguments: object) -> list[str]:
@@ -141,3 +143,24 @@ def test_mistakes_get_a_sentence(arguments: list[str], words: str) -> None:
 def test_help_does_not_wait_for_web3() -> None:
     code = "import sys, chain.__main__, chain.client, chain.outbox, chain.events; sys.exit('web3' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, timeout=60, check=False).returncode == 0
+
+
+def test_an_older_deployment_goes_on_and_gains_what_it_lacks(devchain: Start, tmp_path: Path) -> None:
+    """A file from before there were wallets is still good; `deploy` adds the rest around the same escrow and token."""
+    out = tmp_path / "deployment.json"
+    chain = devchain("--block-time", "3600")
+    arguments = ("deploy", "--rpc", chain.url, "--dev-account", 0, "--out", out)
+    with ticking(chain):
+        assert run(*arguments).returncode == 0
+        complete = json.loads(out.read_text())
+        older = complete | {"contracts": {name: complete["contracts"][name] for name in OLDER}}
+        out.write_text(json.dumps(older))
+        assert run("check", "--rpc", chain.url, "--deployment", out).returncode == 0
+        done = run(*arguments)
+    assert done.returncode == 0, done.stderr
+    now = json.loads(out.read_text())
+    assert {name: now["contracts"][name] for name in OLDER} == older["contracts"]
+    assert set(now["contracts"]) == set(complete["contracts"])
+    assert now["blockNumber"] == complete["blockNumber"]
+    added = set(now["contracts"].values()) - set(complete["contracts"].values())
+    assert len(added) == len(complete["contracts"]) - len(OLDER)

@@ -44,6 +44,12 @@ def test_a_wrong_field_is_named(change: dict[str, Any], words: str) -> None:
         deployment.parse(GOOD.to_document() | change)
 
 
+def test_what_an_older_deployment_lacks_is_named() -> None:
+    assert GOOD.contracts().keys() == {"DeviceRegistry", "AnchorLog", "EnergyEscrow", "SettlementToken"}
+    with pytest.raises(DeploymentError, match="no DeviceWalletFactory: python -m chain deploy"):
+        GOOD.address_of("DeviceWalletFactory")
+
+
 def test_other_files_are_refused_with_a_sentence(tmp_path: Path) -> None:
     path = tmp_path / "d.json"
     for content, words in [(b"{", "is not JSON"), (b"[" * 60_000, "is not JSON"), (b" " * 70_000, "larger than"), (b"\xff", "is not JSON")]:
