@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from protocol.bundle import Bundle, SessionFacts
 from protocol.eip712 import digest, money_domain
 from protocol.errors import BadSignature
+from protocol.hashing import ZERO32
 from protocol.keys import check_signature
-from protocol.money import MeteredCharge, ceiling_micro, deliverable_milliwatt_hours, session_id
+from protocol.money import MeteredCharge, Payment, ceiling_micro, deliverable_milliwatt_hours, session_id
 
 from .frames import CheckedFrame
 from .log import Log
@@ -46,7 +47,9 @@ def _charge(bundle: Bundle, frame: CheckedFrame | None, priced: Priced | None) -
         check_signature(digest(money_domain(session.chain_id, session.escrow), value), charge.signatures[0], session.terms.signer)
     except BadSignature as error:
         problems.append(Problem("charge", "charge", str(error)))
-    if frame is None:
+    if isinstance(value, Payment) and value.frame == ZERO32:
+        pass  # signed ahead of use: it names no frame, and `claim` holds it against the bill
+    elif frame is None:
         problems.append(Problem("charge", "charge.frame", f"names frame {short(value.frame)}, which is not in the file"))
     elif frame.first > session.last_sequence:
         problems.append(Problem("charge", "charge.frame", f"names {frame.name}, after the last record billed ({session.last_sequence})"))
@@ -61,10 +64,10 @@ def _against_records(session: SessionFacts, value: object, priced: Priced, due_m
     A meter states time and energy within the bounds of the escrow, or no honest charge at the latest end could be claimed (docs/walls.md).
     """
     problems = []
-    amount = getattr(value, "amount_micro", 0)
-    if amount > due_micro:
-        problems.append(Problem("charge", "charge.amountMicro", f"is {amount}; the records up to its frame come to {due_micro}"))
-    if isinstance(value, MeteredCharge):
+    if isinstance(value, MeteredCharge):  # a payment may be ahead of the frame it names, never of the bill: see `claim`
+        if value.amount_micro > due_micro:
+            what = f"is {value.amount_micro}; the records up to its frame come to {due_micro}"
+            problems.append(Problem("charge", "charge.amountMicro", what))
         elapsed_s = min(priced.charged_elapsed_s, max(0, session.terms.latest_end_s - session.opened_at_s))
         energy = min(priced.charged_milliwatt_hours, deliverable_milliwatt_hours(session.terms.rated_watts, elapsed_s))
         for name, stated, found in (

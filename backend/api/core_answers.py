@@ -78,6 +78,7 @@ class SessionAnswer(Answer):
     billMicro: int
     energyMilliwattHours: int
     chargeMicro: int
+    claimableMicro: int
     claimedMicro: int
     returnedMicro: int
     tailMicro: int

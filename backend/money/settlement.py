@@ -13,6 +13,7 @@ from sqlalchemy.orm import Session
 
 from chain.calls import MeteredRow, PaidRow
 from protocol.control import Cause
+from protocol.hashing import ZERO32
 from protocol.money import MeteredCharge, Payment, deliverable_milliwatt_hours
 
 from ..context import Service
@@ -68,7 +69,7 @@ def round_(service: Service, writing: Writing) -> None:
 
 def last_claimable(db: Session, row: SessionRow) -> SignedAmount | None:
     """The charge or payment to claim: in metered mode the highest whose time and energy the escrow will allow; in payment mode the highest
-    not above what the records up to the frame it names come to (else the bundle would not pass). One that counts more than a request to
+    that is not above the bill and names a frame of it, or none (signed ahead of use). One that counts more than a request to
     close and its grace is never allowed, and must not keep the others back.
     """
     query = select(SignedAmount).where(SignedAmount.session == row.session, SignedAmount.claimable.is_(True))
@@ -77,12 +78,12 @@ def last_claimable(db: Session, row: SessionRow) -> SignedAmount | None:
         most_energy = deliverable_milliwatt_hours(terms_of(row).rated_watts, most_s)
         query = query.where(SignedAmount.elapsed_s <= most_s, SignedAmount.energy_milliwatt_hours <= most_energy)
     else:
-        # A payment ahead of use (the first, before power) is good faith; it is claimed through a later one that names what was measured.
-        priced = (
-            select(SessionFrame.total_micro).join(FrameRow, FrameRow.id == SessionFrame.frame_id)
-            .where(SessionFrame.session == row.session, FrameRow.digest == SignedAmount.frame).scalar_subquery()
+        # An amount is claimed whole or not at all: one above the bill waits until use has caught up with it, or is never claimed.
+        billed = (
+            select(FrameRow.digest).join(SessionFrame, FrameRow.id == SessionFrame.frame_id).where(SessionFrame.session == row.session)
         )  # fmt: skip
-        query = query.where(SignedAmount.amount_micro <= priced)
+        named = (SignedAmount.frame == ZERO32) | SignedAmount.frame.in_(billed)
+        query = query.where(SignedAmount.amount_micro <= row.bill_micro, named)
     return db.scalar(query.order_by(SignedAmount.amount_micro.desc()).limit(1))
 
 

@@ -14,6 +14,7 @@ from ..context import Service
 from ..errors import BadRequest, Conflict
 from ..hexes import to_hex
 from ..models import SessionRow, SignedAmount
+from ..money.settlement import last_claimable
 from ..supply.commands import close_messages, send
 from .life import highest_amount, ready
 from .states import State
@@ -37,8 +38,9 @@ def pay(db: Session, service: Service, row: SessionRow, payment: Payment, signat
     if row.state in (State.QUOTED, State.SETTLING, State.SETTLED):
         raise Conflict(f"the session is {row.state}", "session")
     highest = highest_amount(db, row)
-    if highest is not None and payment.amount_micro <= highest.amount_micro:
-        raise Conflict(f"payments are cumulative; {highest.amount_micro} is signed already", "amountMicro")
+    later = highest is None or payment.amount_micro > highest.amount_micro
+    if highest is not None and not later:
+        _check_correction(db, row, payment, highest)
     most = row.lock_micro or row.wanted_lock_micro
     if payment.amount_micro > most:
         raise BadRequest(f"is above the lock ({most}); top up first", "amountMicro")
@@ -48,11 +50,20 @@ def pay(db: Session, service: Service, row: SessionRow, payment: Payment, signat
     )  # fmt: skip
     db.add(amount)
     db.flush()
-    row.charge_micro = payment.amount_micro if amount.claimable else row.charge_micro
-    close_messages(db, service, row, "payment")  # cumulative: the newest says it all, also to an agent that missed some
-    if row.granted_at_s is not None:  # before that the agent knows nothing of the session; it comes with the grant
+    row.charge_micro = max(payment.amount_micro, row.charge_micro) if amount.claimable else row.charge_micro
+    if later:
+        close_messages(db, service, row, "payment")  # cumulative: the newest says it all, also to an agent that missed some
+    if later and row.granted_at_s is not None:  # before that the agent knows nothing of the session; it comes with the grant
         send(db, service, row, "payment", to_json(payment) | {"signature": to_hex(signature)})
     if row.state == State.OPEN and row.ready_nonce is not None and highest is None:
         nonce, row.ready_nonce = row.ready_nonce, None
         ready(db, service, row, nonce)
     return amount
+
+
+def _check_correction(db: Session, row: SessionRow, payment: Payment, highest: SignedAmount) -> None:
+    """Payments rise. Below one that was signed ahead of use only what can be claimed helps: above the last such one, up to the bill."""
+    covered = last_claimable(db, row)
+    least = 0 if covered is None else covered.amount_micro
+    if payment.amount_micro == highest.amount_micro or not least < payment.amount_micro <= row.bill_micro:
+        raise Conflict(f"payments are cumulative; {highest.amount_micro} is signed already", "amountMicro")

@@ -18,6 +18,7 @@ from ..evidence.rulings import open_disputes
 from ..hexes import to_hex
 from ..models import Point, Reading, SessionRow, SessionStep
 from ..money.disputes import ruling_by_s
+from ..money.settlement import last_claimable
 from ..supply.commands import terms_of
 from .quotes import estimate
 from .states import State
@@ -69,10 +70,13 @@ def session_view(db: Session, service: Service, row: SessionRow, *, with_token: 
     """A session as its payer and its operator see it."""
     steps = db.scalars(select(SessionStep).where(SessionStep.session == row.session).order_by(SessionStep.id)).all()
     base = f"/api/v1/sessions/{to_hex(row.session)}"
+    charged = last_claimable(db, row)
     view = {
         "session": to_hex(row.session), "state": row.state, "pointId": row.point_id, "metered": row.metered, "payer": to_hex(row.payer),
         "terms": jsons.loads(row.terms), "lockMicro": row.lock_micro, "wantedLockMicro": row.wanted_lock_micro, "billMicro": row.bill_micro,
-        "energyMilliwattHours": row.energy_milliwatt_hours, "chargeMicro": row.charge_micro, "claimedMicro": row.claimed_micro,
+        "energyMilliwattHours": row.energy_milliwatt_hours, "chargeMicro": row.charge_micro,
+        "claimableMicro": 0 if charged is None else charged.amount_micro,
+        "claimedMicro": row.claimed_micro,
         "returnedMicro": row.returned_micro, "tailMicro": row.tail_micro, "creditNoteMicro": row.credit_note_micro,
         "openedAtS": row.opened_at_s, "runningAtS": row.running_at_s, "endedAtS": row.ended_at_s, "settledAtS": row.settled_at_s,
         "endCause": Cause(row.end_cause).name if row.end_cause in tuple(Cause) else str(row.end_cause), "endDetail": row.end_detail,

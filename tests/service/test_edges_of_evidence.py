@@ -6,16 +6,19 @@ import hashlib
 import os
 from typing import Any
 
+import pytest
 from sqlalchemy import select, update
 
 from auditor.report import Verdict
 from auditor.verify import verify
+from backend.errors import Conflict
 from backend.evidence.bundles import export
 from backend.models import ClaimRow, IntentRow, OcmfText
 from backend.money import settlement
 from backend.money.signed_amounts import take_ocmf
 from backend.sessions.life import get_session
 from backend.sessions.payments import pay
+from backend.sessions.views import session_view
 from backend.store.facts import CHAIN, ChainStatus, remember
 from chain import event_types
 from protocol import ocmf
@@ -70,6 +73,37 @@ def test_a_payment_is_claimed_as_far_as_its_frame_was_priced(inside: Inside) -> 
     settle_round(inside)
     row = session.row()
     assert (row.state, row.tail_micro) == ("settled", 0)
+
+
+def test_what_was_signed_ahead_is_never_claimed_above_the_bill_and_the_payer_may_sign_the_bill_itself(inside: Inside) -> None:
+    meter, key = Meter(), Signer.create()
+    session = inside.session(meter, inside.enrol(meter), signer=key)
+    service = inside.service
+
+    def signed(amount: int, frame: bytes = bytes(32)) -> dict[str, Any]:
+        payment = Payment(session.session, amount, frame)
+        with service.db.writing() as db:
+            row = get_session(db, session.session, lock=True)
+            pay(db, service, row, payment, key.sign(digest(service.money, payment)))
+            return session_view(db, service, row)
+
+    signed(100)
+    session.connect()
+    used = meter.frame(meter.record(rise=1_000, seconds=3))
+    session.use(used, charge=False)
+    bill = session.row().bill_micro
+    assert signed(bill + 50_000, used.digest)["claimableMicro"] == 100  # the one before: whole amounts only
+    for amount in (99, 100, bill + 1, bill + 50_000):
+        with pytest.raises(Conflict, match="cumulative"):
+            signed(amount, meter.previous if amount != bill + 50_000 else bytes(32))
+    view = signed(bill)
+    assert (view["claimableMicro"], view["chargeMicro"], view["billMicro"]) == (bill, bill + 50_000, bill)
+    session.use(meter.frame(meter.record(Reason.STOP)), charge=False)
+    with service.db.reading() as db:
+        report = verify(export(db, service, get_session(db, session.session)))
+    assert {c.name: c.verdict for c in report.checks if c.name in ("charge", "claim", "tail")} == dict.fromkeys(
+        ("charge", "claim", "tail"), Verdict.PASS
+    )  # fmt: skip
 
 
 def running(inside: Inside) -> Running:
