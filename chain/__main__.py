@@ -101,6 +101,39 @@ def claim(
         raise typer.Exit(1)
 
 
+@app.command("token-roles")
+def token_roles(
+    rpc: RpcOption,
+    deployment: Annotated[Path, typer.Option(help="The deployment file.")],
+    key_file: Annotated[Path | None, typer.Option(help="The minter, or the cap keeper: a Web3 Secret Storage (v3) file.")] = None,
+    passphrase_file: Annotated[Path | None, typer.Option(help="File with the key file's passphrase; left out: asked for.")] = None,
+    dev_account: Annotated[int | None, typer.Option(min=0, max=98, help="A development chain's well-known account instead.")] = None,
+    minter: Annotated[str | None, typer.Option(help="By the minter: hand the role over to this account (a service's till).")] = None,
+    daily_cap_micro: Annotated[int | None, typer.Option(min=0, max=2**64 - 1, help="By the cap keeper: most to mint in a UTC day.")] = None,
+) -> None:
+    """Hand the settlement token's minter over, or set its daily cap."""
+    from chain.client import ChainClient
+    from chain.deployment import load
+    from chain.errors import ChainError
+    from chain.keyfile import secret_of
+    from chain.oneshot import send
+    from chain.transactions import TransactionSigner
+
+    if (minter is None) == (daily_cap_micro is None):
+        _fail("give either --minter or --daily-cap-micro")
+    try:
+        secret = secret_of(rpc, key_file, passphrase_file, dev_account)
+        with ChainClient(rpc, load(deployment)) as client:
+            client.check()
+            calls = client.calls
+            call = calls.hand_over_minter(_address(minter, "--minter")) if minter else calls.set_daily_cap(daily_cap_micro or 0)
+            send(client, TransactionSigner(client, secret), [call])
+            limit = client.mint_limit()
+    except ChainError as error:
+        _fail(str(error))
+    print(f"0x{limit.minter.hex()} mints at most {limit.cap_micro} micro a UTC day")
+
+
 def _address_of(secret: bytes) -> bytes:
     from protocol.keys import Signer
 

@@ -191,6 +191,14 @@ class Calls:
         """Let `spender` (the escrow, for a deposit) take so much of the sender's tokens."""
         return self._call("SettlementToken", "approve", spender, amount_micro)
 
+    def permit(self, owner: bytes, spender: bytes, amount_micro: int, deadline_s: int, signature: bytes) -> Call:
+        """An approval by the owner's ERC-2612 signature. Anyone may send it, once."""
+        return self._call("SettlementToken", "permit", owner, spender, amount_micro, deadline_s, *_vrs(signature))
+
+    def transfer_from(self, owner: bytes, to: bytes, amount_micro: int) -> Call:
+        """By somebody the owner allowed. Sent twice it pays twice, as far as the allowance goes: the outbox must not."""
+        return self._call("SettlementToken", "transferFrom", owner, to, amount_micro)
+
     def transfer(self, to: bytes, amount_micro: int) -> Call:
         """Sent twice it pays twice: the outbox must not."""
         return self._call("SettlementToken", "transfer", to, amount_micro)

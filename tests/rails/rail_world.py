@@ -15,7 +15,7 @@ from protocol.eip712 import digest
 from protocol.keys import Signer
 from protocol.money import Withdraw
 from tests.rails.paybox import Paybox
-from tests.service.world import Payer, World, eventually
+from tests.service.world import Payer, World, eventually, run
 
 RAIL = "card"
 CENT = 10_000
@@ -44,7 +44,8 @@ class RailWorld(World):
     def set_till(self) -> None:
         self.till = bytes.fromhex(json.loads((self.home / "keys" / "till.json").read_text())["address"].removeprefix("0x"))
         self._gas(self.till)
-        send(self.client, TransactionSigner(self.client, self.secrets[0]), [self.client.calls.hand_over_minter(self.till)])
+        where = ("--rpc", self.rpc_url, "--deployment", str(self.folder / "deployment.json"), "--dev-account", "0")
+        assert "0x" + self.till.hex() in run("chain", "token-roles", *where, "--minter", "0x" + self.till.hex())
 
     def set_rail(self, port: int, **more: Any) -> None:
         """The rail's settings, and the webhook endpoint at the provider for a service on this port."""

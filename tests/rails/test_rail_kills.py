@@ -1,7 +1,7 @@
 """`kill -9` of the service before and after every durable step of money in and money out: nothing is lost, nothing is doubled.
 
-The program is killed at the first commit that writes a named table, started again with the next one's name, and so on, while a customer pays
-in and asks for money back, and simply asks again. Real service, chain and sandbox.
+The program is killed at the first commit that writes a named table, started again with the next one's name, and so on, while a customer
+pays in and asks for money back, and simply asks again. Real service, chain and sandbox.
 """
 
 from __future__ import annotations
