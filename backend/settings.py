@@ -77,6 +77,12 @@ class Blind(_Section):
     new_sessions_micro: int = Field(default=0, ge=0, le=2**53 - 1, description="credit for new sessions while the chain stands still")
 
 
+class Supply(_Section):
+    """What operators order by hand."""
+
+    disconnect_each_seconds: int = Field(default=1, ge=0, le=600, description="between two points of one order to more than 20")
+
+
 class Mail(_Section):
     host: str
     port: int = Field(default=587, ge=1, le=65_535)
@@ -136,6 +142,7 @@ class Settings(BaseSettings):
     terms: Terms = Terms()
     settlement: Settlement = Settlement()
     blind: Blind = Blind()
+    supply: Supply = Supply()
     alarms: Alarms = Alarms()
     rails: dict[RailName, RailSettings] = Field(default={}, description="[rails.NAME]: payment providers")
 

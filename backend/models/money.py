@@ -35,6 +35,7 @@ class Transfer(Owned, Base):
     credit_account_id: Mapped[int] = mapped_column(ForeignKey("accounts.id"))
     amount_micro: Mapped[int] = mapped_column(Big)
     pending_id: Mapped[bytes | None] = mapped_column(Hash, index=True)
+    drawn_micro: Mapped[int] = mapped_column(Big, default=0)  # of a reservation: what was posted and voided; the one thing that moves
     cause: Mapped[str] = mapped_column(String(30))
     reference: Mapped[bytes] = mapped_column(Hash)  # the session, or empty
     at_s: Mapped[int] = mapped_column(Big)

@@ -64,6 +64,22 @@ class Confirmation(Owned, Base):
     __table_args__ = (Index("ix_confirmations_device_channel_id", "device", "channel", "id"),)
 
 
+class DisconnectionRow(Owned, Base):
+    """One order to disconnect points, who asked, who approved, and how far it has gone."""
+
+    __tablename__ = "disconnections"
+    id: Mapped[int] = mapped_column(Big, primary_key=True)
+    points: Mapped[str] = mapped_column(Json)  # ids, in the order in which they are commanded
+    point_count: Mapped[int] = mapped_column(Big)
+    reason: Mapped[str] = mapped_column(String(200))
+    asked_by: Mapped[str] = mapped_column(String(80))
+    asked_at_s: Mapped[int] = mapped_column(Big)
+    approved_by: Mapped[str | None] = mapped_column(String(80))  # empty: so few that one operator suffices
+    approved_at_s: Mapped[int | None] = mapped_column(Big)
+    done_count: Mapped[int] = mapped_column(Big)
+    __table_args__ = (Index("ix_disconnections_operator_id_id", "operator_id", "id"),)
+
+
 class HelloNonce(Owned, Base):
     """Nonces of agents' hellos that were used; kept a little longer than a hello is taken."""
 

@@ -6,7 +6,7 @@ transfer that would break one of these raises `LedgerError`, and with it the who
 
 Kinds of transfer: `posted` moves at once; `pending` reserves; `post` moves part of a reservation; `void` gives the rest of it back, for
 good. Source of the two-phase form: TigerBeetle's data model (here several posts may draw on one reservation, because use is metered bit by
-bit).
+bit). A reservation keeps the running sum of what was drawn on it; `assert_balanced` holds it against the posts and voids.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 from sqlalchemy import func, insert, select, update
 from sqlalchemy.exc import IntegrityError
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, aliased
 
 from protocol.hashing import keccak
 
@@ -155,12 +155,11 @@ class Ledger:
     def reservations(self, reference: bytes) -> list[tuple[bytes, int]]:
         """Open reservations of a session and what is left of each, oldest first."""
         pending = self._db.execute(
-            select(Transfer.id, Transfer.amount_micro)
+            select(Transfer.id, Transfer.amount_micro - Transfer.drawn_micro)
             .where(Transfer.operator_id == self._operator, Transfer.reference == reference, Transfer.kind == "pending")
             .order_by(Transfer.at_s, Transfer.id)
         ).all()
-        left = [(pending_id, amount - self._drawn(pending_id)) for pending_id, amount in pending]
-        return [(pending_id, free) for pending_id, free in left if free > 0]
+        return [(pending_id, free) for pending_id, free in pending if free > 0]
 
     def balance(self, kind: Kind, reference: bytes = NONE) -> int:
         """Credits minus debits, posted only."""
@@ -169,9 +168,6 @@ class Ledger:
             .where(Account.operator_id == self._operator, Account.kind == kind, Account.reference == reference)
         ).first()  # fmt: skip
         return 0 if row is None else int(row[0])
-
-    def _drawn(self, pending_id: bytes) -> int:
-        return int(self._db.scalar(select(func.coalesce(func.sum(Transfer.amount_micro), 0)).where(Transfer.pending_id == pending_id)) or 0)
 
     def _is_made(self, move: Move) -> bool:
         row = self._db.execute(
@@ -195,7 +191,12 @@ class Ledger:
             raise LedgerError(f"{move.cause}: there is no such reservation", move.reference.hex())
         if (row.debit_account_id, row.credit_account_id) != (move.debit, move.credit):
             raise LedgerError(f"{move.cause}: the reservation is between other accounts", move.reference.hex())
-        if self._drawn(row.id) + move.amount_micro > row.amount_micro:
+        drawn = (
+            update(Transfer).where(Transfer.id == row.id, Transfer.drawn_micro + move.amount_micro <= Transfer.amount_micro)
+            .values(drawn_micro=Transfer.drawn_micro + move.amount_micro).returning(Transfer.id)
+            .execution_options(synchronize_session=False)
+        )  # fmt: skip
+        if self._db.execute(drawn).first() is None:
             raise LedgerError(f"{move.cause}: {move.amount_micro} is more than is left of the reservation", move.reference.hex())
 
     def _add(self, account: int, delta: list[int]) -> None:
@@ -233,6 +234,11 @@ def trial_balance(db: Session, operator_id: int | None = None) -> dict[str, int]
 
 def assert_balanced(db: Session) -> None:
     """Raise `LedgerError` unless debits = credits = the sum of what moved, and pending agrees too."""
+    over = aliased(Transfer)
+    drawn = select(func.coalesce(func.sum(over.amount_micro), 0)).where(over.pending_id == Transfer.id).scalar_subquery()
+    wrong = db.scalar(select(Transfer.id).where(Transfer.kind == "pending", Transfer.drawn_micro != drawn).limit(1))
+    if wrong is not None:
+        raise LedgerError(f"reservation {wrong.hex()} says another amount is drawn than its posts and voids come to", "transfers")
     sums = trial_balance(db)
     if not sums["debits"] == sums["credits"] == sums["moved"] or sums["debitsPending"] != sums["creditsPending"]:
         raise LedgerError(f"the books do not balance: {sums}", "accounts")

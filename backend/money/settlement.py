@@ -189,12 +189,11 @@ def give_credit(db: Session, service: Service, row: SessionRow) -> bool:
         if last.state == OPEN or unread or (last.state != "succeeded" and service.now_s() < (last.settled_at_s or 0) + CLOSE_RETRY_S):
             return True
     payee = terms_of(row).payee
-    sender = next((key.address for key in (service.keys.payee, service.keys.sender) if key.address == payee), None)
-    if sender is not None:  # else the payee's key is elsewhere, and whoever holds it gives the note
+    if payee in service.keys.payees:  # else the payee's key is elsewhere, and whoever holds it gives the note
         due = credit_due_micro(db, row)
         call = service.calls.credit_note(terms_of(row), due)
         cause = (row.session, due, len(notes))
-        intend(db, service, row.operator_id, call, kind="credit-note", cause=cause, reference=row.session, sender=sender)
+        intend(db, service, row.operator_id, call, kind="credit-note", cause=cause, reference=row.session, sender=payee)
         log.info("credit note wanted", session=to_hex(row.session), micro=due)
     return True
 

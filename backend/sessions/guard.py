@@ -18,6 +18,7 @@ from ..money.rating import over_limit
 from ..onchain.outbox import Writing
 from ..people.alarms import AlarmKind, clear_alarm, open_alarm, raise_alarm
 from ..store.facts import chain_status
+from ..supply import bulk
 from ..supply.commands import due_commands, last_metered_s, retry, terms_of
 from .life import end, get_session, give_way, sessions_in, try_end
 from .states import State, step
@@ -62,6 +63,7 @@ def round_(service: Service, writing: Writing) -> None:
             row = get_session(db, session, lock=True)
             try_end(db, service, row)
             _give_up_waiting(db, service, row)
+    bulk.round_(service, writing)
     _say_whether_the_chain_stands_still(service, writing, still_s)
 
 

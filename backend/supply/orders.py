@@ -22,10 +22,15 @@ from .commands import command_channel
 
 def disconnect_point(db: Session, service: Service, caller: Caller, point_id: str, reason: str) -> None:
     """Command a point off for a stated reason. Raises `NotFound` where it is not this caller's operator's."""
-    point = get_point(db, point_id, caller.operator_id)
+    disconnect(db, service, caller.operator_id, caller.name, point_id, reason)
+
+
+def disconnect(db: Session, service: Service, operator_id: int, who: str, point_id: str, reason: str) -> None:
+    """The same in the name of whoever ordered it."""
+    point = get_point(db, point_id, operator_id)
     row = live_session(db, point.device, point.channel)
     if row is not None and row.state in (State.OPEN, State.RUNNING):
-        end(db, service, row, Cause.OPERATOR, f"{caller.name}: {reason}")
+        end(db, service, row, Cause.OPERATOR, f"{who}: {reason}")
     else:
         command_channel(db, service, point.device, point.channel, ZERO32 if row is None else row.session, Action.DISCONNECT)
-    note(db, caller.operator_id, caller.name, "disconnect commanded", f"point {point.id}", reason, service.now_s())
+    note(db, operator_id, who, "disconnect commanded", f"point {point.id}", reason, service.now_s())

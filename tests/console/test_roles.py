@@ -72,6 +72,9 @@ ROUTES: dict[str, str] = {
     "GET /api/v1/points/{point_id}/supply": "read",
     "POST /api/v1/points/{point_id}/disconnect": "act",
     "POST /api/v1/points/{point_id}/enabled/{enabled}": "act",
+    "POST /api/v1/disconnections": "act",
+    "GET /api/v1/disconnections": "read",
+    "POST /api/v1/disconnections/{disconnection_id}/approve": "act",
     "GET /api/v1/sessions": "read",
     "GET /api/v1/sessions/{session}/timeline": "read",
     "POST /api/v1/sessions/{session}/end": "act",
@@ -153,7 +156,7 @@ def filled(path: str, holding: Holding) -> str:
     values: dict[str, Any] = {
         "point_id": holding.point_id, "session": holding.session, "epoch_id": holding.epoch_id, "alarm_id": holding.alarm_id,
         "tariff_hash": holding.tariff_hash, "noun": "points", "enabled": "true", "user_id": 2**40, "token_id": 2**40,
-        "hand_over_id": 2**40, "task": "0x" + "00" * 32, "device": "0x" + "00" * 32,
+        "hand_over_id": 2**40, "disconnection_id": 2**40, "task": "0x" + "00" * 32, "device": "0x" + "00" * 32,
         "offer_hash": holding.offer_hash, "address": holding.wallet,
         "payout_id": "0x" + "00" * 32,
     }  # fmt: skip

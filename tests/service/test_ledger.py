@@ -10,8 +10,10 @@ import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+from sqlalchemy import update
 
 from backend.errors import LedgerError
+from backend.models import Transfer
 from backend.money.ledger import Kind, Ledger, assert_balanced, transfer_id, trial_balance
 from tests.service.inside import Inside
 
@@ -150,3 +152,19 @@ def test_ids_depend_on_every_part_of_the_cause() -> None:
         transfer_id(1, "a", b"x", 2), transfer_id(1, "ax", b"", 1), transfer_id(1, "a", b"x"),
     }  # fmt: skip
     assert len(ids) == 7
+
+
+def test_a_running_sum_that_is_not_what_was_drawn_is_found(inside: Inside) -> None:
+    session = os.urandom(32)
+    with inside.service.db.writing() as db:
+        ledger = Ledger(db, 1, 0)
+        use, sales = ledger.account(Kind.USE, session), ledger.account(Kind.SALES)
+        ledger.apply([ledger.reserve(use, sales, 10, "reserved", session)])
+        ledger.apply(ledger.draw(session, use, sales, 4, "use", 1))
+        assert [free for _, free in ledger.reservations(session)] == [6]
+        assert_balanced(db)
+    with inside.service.db.writing() as db:
+        db.execute(update(Transfer).where(Transfer.kind == "pending").values(drawn_micro=5))
+        with pytest.raises(LedgerError, match="another amount is drawn"):
+            assert_balanced(db)
+        db.rollback()
