@@ -21,7 +21,7 @@ from ..hexes import address_in, to_hex
 from ..models import HOUSE, ChainEventRow, ClaimRow, FrameRow, IntentRow, Operator, SessionFrame, SessionRow, SignedAmount, Transfer
 from ..onchain.outbox import OPEN, Writing, intend, intents_of
 from ..sessions import unlocked
-from ..sessions.life import get_session, sessions_in
+from ..sessions.life import get_session, give_way, sessions_in
 from ..sessions.states import State, step
 from ..sessions.unlocked import is_unlocked
 from ..store.facts import chain_status
@@ -267,6 +267,7 @@ def _opening_failed(db: Session, service: Service, row: SessionRow) -> None:
     elif row.state == State.OPENING and intent is not None:
         row.end_cause, row.end_detail = int(Cause.NEVER_STARTED), (intent.reason or "the chain refused the opening")[:300]
         step(db, row, State.SETTLED, f"the chain refused the opening: {row.end_detail}", service.now_s())
+        give_way(db, service, row)
 
 
 def _pay_out(service: Service, writing: Writing, operator_id: int) -> None:

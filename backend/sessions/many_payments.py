@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import msgspec
-from sqlalchemy import bindparam, func, insert, select, update
+from sqlalchemy import bindparam, func, select, update
 from sqlalchemy.orm import Session
 
 from protocol.errors import BadSignature
@@ -23,13 +23,21 @@ from protocol.money import payment_digest, signing_prefix
 from .. import jsons
 from ..context import Service
 from ..errors import BadRequest
-from ..models import AgentMessage, Device, SessionRow, SignedAmount
+from ..models import AgentMessage, Base, SignedAmount
 from .life import get_session, ready
 from .states import State
 
 MAX_PAYMENTS = 256
 """Payments in one request: its transaction stays at some tens of milliseconds, so that ingest does not wait for it."""
 MOST_MICRO = 2**53 - 1
+# Statements over the tables themselves: objects for thousands of rows a second would cost more than the signatures.
+_TABLES = Base.metadata.tables
+_AMOUNTS, _MESSAGES, _SESSIONS, _DEVICES = (_TABLES[name] for name in ("signed_amounts", "agent_messages", "sessions", "devices"))
+_COMPARED = (
+    "session", "signer", "metered", "state", "lock_micro", "wanted_lock_micro", "operator_id", "device", "disputed_from_s", "granted_at_s",
+    "ready_nonce",
+)  # fmt: skip
+_CHARGE = update(_SESSIONS).where(_SESSIONS.c.session == bindparam("of")).values(charge_micro=bindparam("micro"))
 _OVER = (State.QUOTED, State.SETTLING, State.SETTLED)
 
 
@@ -162,15 +170,10 @@ def _refusal(payment: Signed, found: _Standing | None, highest_micro: int) -> Re
 
 def _standing(db: Session, sessions: set[bytes]) -> dict[bytes, _Standing]:
     """The sessions as they stand, their devices locked: in one order, so that two requests cannot wait for each other in a circle."""
-    devices = set(db.scalars(select(SessionRow.device).where(SessionRow.session.in_(sessions))))
-    db.execute(select(Device.device).where(Device.device.in_(devices)).order_by(Device.device).with_for_update()).all()
-    rows = db.execute(
-        select(
-            SessionRow.session, SessionRow.signer, SessionRow.metered, SessionRow.state, SessionRow.lock_micro,
-            SessionRow.wanted_lock_micro, SessionRow.operator_id, SessionRow.device, SessionRow.disputed_from_s, SessionRow.granted_at_s,
-            SessionRow.ready_nonce,
-        ).where(SessionRow.session.in_(sessions))
-    ).all()  # fmt: skip
+    ask, named = db.connection(), _SESSIONS.c.session.in_(sessions)
+    devices = [device for (device,) in ask.execute(select(_SESSIONS.c.device).where(named).distinct())]
+    ask.execute(select(_DEVICES.c.device).where(_DEVICES.c.device.in_(devices)).order_by(_DEVICES.c.device).with_for_update()).all()
+    rows = ask.execute(select(*(_SESSIONS.c[name] for name in _COMPARED)).where(named)).all()
     return {
         session: _Standing(
             signer, metered, state, lock or wanted, operator, device, disputed is None, granted is not None,
@@ -181,8 +184,8 @@ def _standing(db: Session, sessions: set[bytes]) -> dict[bytes, _Standing]:
 
 
 def _highest(db: Session, sessions: Iterable[bytes]) -> dict[bytes, int]:
-    query = select(SignedAmount.session, func.max(SignedAmount.amount_micro)).where(SignedAmount.session.in_(list(sessions)))
-    return {session: amount for session, amount in db.execute(query.group_by(SignedAmount.session))}
+    query = select(_AMOUNTS.c.session, func.max(_AMOUNTS.c.amount_micro)).where(_AMOUNTS.c.session.in_(list(sessions)))
+    return {session: amount for session, amount in db.connection().execute(query.group_by(_AMOUNTS.c.session))}
 
 
 def _known(db: Session, candidates: list[Signed]) -> set[tuple[bytes, int, bytes]]:
@@ -197,7 +200,7 @@ def _known(db: Session, candidates: list[Signed]) -> set[tuple[bytes, int, bytes
 
 def _keep(db: Session, service: Service, taken: list[Signed], standing: dict[bytes, _Standing]) -> None:
     now = service.now_s()
-    db.execute(insert(SignedAmount), [
+    db.connection().execute(_AMOUNTS.insert(), [
         {
             "operator_id": standing[p.session].operator_id, "session": p.session, "kind": "payment", "amount_micro": p.amount_micro,
             "frame": p.frame, "signature": p.signature, "received_at_s": now, "claimable": standing[p.session].claimable,
@@ -207,9 +210,7 @@ def _keep(db: Session, service: Service, taken: list[Signed], standing: dict[byt
     ])  # fmt: skip
     charged = {p.session: p.amount_micro for p in taken if standing[p.session].claimable}
     if charged:
-        rows = SessionRow.metadata.tables[SessionRow.__tablename__]
-        change = update(rows).where(rows.c.session == bindparam("of")).values(charge_micro=bindparam("micro"))
-        db.connection().execute(change, [{"of": session, "micro": micro} for session, micro in charged.items()])
+        db.connection().execute(_CHARGE, [{"of": session, "micro": micro} for session, micro in charged.items()])
 
 
 def _pass_on(db: Session, service: Service, latest: dict[bytes, Signed], standing: dict[bytes, _Standing]) -> None:
@@ -224,7 +225,7 @@ def _pass_on(db: Session, service: Service, latest: dict[bytes, Signed], standin
                AgentMessage.event == "payment", AgentMessage.done_at_s.is_(None))
         .values(done_at_s=now).execution_options(synchronize_session=False)
     )  # fmt: skip
-    db.execute(insert(AgentMessage), [
+    db.connection().execute(_MESSAGES.insert(), [
         {
             "operator_id": standing[p.session].operator_id, "device": standing[p.session].device, "event": "payment", "session": p.session,
             "number": None, "data": _document(p), "created_at_s": now, "done_at_s": None,

@@ -24,6 +24,7 @@ TABLE_WIDTH = 160
 GROUPS = {
     "verify": "verify_records: from wire bytes to checked records",
     "store": "store_records: synced, on SQLite and (where a server is) PostgreSQL",
+    "payments": "payments_per_second: many sessions a request, checked, kept and synced",
     "agent_frames": "agent_frames_per_second: read, signed, synced",
     "gas": "gas of anchors, sessions and claims",
     "trips": "command to disconnected, and energy beyond the lock, on real serial lines",
