@@ -6,6 +6,7 @@ A session is closed only when its last claimable charge is claimed: closing firs
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import structlog
 from sqlalchemy import func, select
@@ -44,9 +45,9 @@ def round_(service: Service, writing: Writing) -> None:
             return  # what is claimed and closed already is not known yet
         due = []
         for row in sessions_in(db, State.RUNNING, State.ENDING, State.ENDED, State.SETTLING):
-            amount = _claim_due(db, service, row, status.head_time_s)
-            if amount is not None:
-                due.append((row.session, row.operator_id, row.metered, terms_of(row).payee))
+            claim = _claim_due(db, service, row, status.head_time_s)
+            if claim is not None:
+                due.append(Due(row.session, claim.due, (row.operator_id, row.metered, terms_of(row).payee)))
         ended = [row.session for row in sessions_in(db, State.ENDED)]
         settling = [row.session for row in sessions_in(db, State.SETTLING)]
         waiting = sessions_in(db, State.OPENING) + [r for r in sessions_in(db, State.OPEN, State.RUNNING) if is_unlocked(r)]
@@ -87,8 +88,27 @@ def last_claimable(db: Session, row: SessionRow) -> SignedAmount | None:
     return db.scalar(query.order_by(SignedAmount.amount_micro.desc()).limit(1))
 
 
-def _claim_due(db: Session, service: Service, row: SessionRow, chain_time_s: int) -> SignedAmount | None:
-    """What to claim for a session now, if anything."""
+class Claim(NamedTuple):
+    """What to claim for a session. `due`: by itself; else it only goes along with one that is."""
+
+    amount: SignedAmount
+    due: bool
+
+
+class Due(NamedTuple):
+    """A session with something to claim, and the batch it belongs to: operator, mode, payee."""
+
+    session: bytes
+    due: bool
+    batch: tuple[int, bool, bytes]
+
+
+def _claim_due(db: Session, service: Service, row: SessionRow, chain_time_s: int) -> Claim | None:
+    """What to claim for a session now, if anything.
+
+    Sessions that are almost old enough go along with one that is: from then on they are claimed together, once in `claim_age_seconds`, and
+    a batch of a hundred costs each of them the least gas.
+    """
     amount, now, settings = last_claimable(db, row), service.now_s(), service.settings.settlement
     if amount is None or amount.amount_micro <= row.claimed_micro or row.closed_at_s is not None or is_unlocked(row):
         return None
@@ -104,9 +124,11 @@ def _claim_due(db: Session, service: Service, row: SessionRow, chain_time_s: int
             SignedAmount.session == row.session, SignedAmount.claimable.is_(True), SignedAmount.amount_micro > row.claimed_micro
         )
     )
-    old = oldest is not None and now - oldest >= settings.claim_age_seconds
+    age_s = 0 if oldest is None else now - oldest
     ended = row.state in (State.ENDED, State.SETTLING) or row.close_requested_at_s is not None
-    return amount if ended or old or unclaimed >= settings.claim_amount_micro else None
+    if ended or age_s >= settings.claim_age_seconds or unclaimed >= settings.claim_amount_micro:
+        return Claim(amount, True)
+    return Claim(amount, False) if age_s * 8 >= settings.claim_age_seconds * 7 else None
 
 
 def claim_under_way(db: Session, row: SessionRow) -> bool:
@@ -130,19 +152,22 @@ def _last_payment_comes(service: Service, row: SessionRow) -> bool:
     return service.now_s() < row.ended_at_s + min(LAST_PAYMENT_S, terms_of(row).close_delay_s // 2)
 
 
-def _claim(service: Service, writing: Writing, due: Sequence[tuple[bytes, int, bool, bytes]], chain_time_s: int) -> None:
+def _claim(service: Service, writing: Writing, found: Sequence[Due], chain_time_s: int) -> None:
     """Batches of one payee and one kind. Sessions are locked in one order, and looked at again under their lock."""
-    groups: dict[tuple[int, bool, bytes], list[bytes]] = {}
-    for session, operator_id, metered, payee in due:
-        groups.setdefault((operator_id, metered, payee), []).append(session)
+    groups: dict[tuple[int, bool, bytes], list[Due]] = {}
+    for item in sorted(found, key=lambda item: not item.due):  # what is due first: it must not wait for the next batch
+        groups.setdefault(item.batch, []).append(item)
     size = service.settings.settlement.claim_batch_rows
-    for (operator_id, metered, payee), sessions in groups.items():
-        for start in range(0, len(sessions), size):
+    for (operator_id, metered, payee), items in groups.items():
+        for start in range(0, len(items), size):
+            part = items[start : start + size]
+            if not part[0].due:
+                break
             with writing() as db:
-                rows = [db.get_one(SessionRow, session) for session in sessions[start : start + size]]
+                rows = [db.get_one(SessionRow, item.session) for item in part]
                 locked = [get_session(db, row.session, lock=True) for row in sorted(rows, key=lambda row: row.device)]
-                amounts = [(row, _claim_due(db, service, row, chain_time_s)) for row in locked]
-                still_due = [(row, amount) for row, amount in amounts if amount is not None]
+                claims = [(row, _claim_due(db, service, row, chain_time_s)) for row in locked]
+                still_due = [(row, claim.amount) for row, claim in claims if claim is not None]
                 if still_due:
                     _batch(db, service, operator_id, metered, payee, still_due)
 

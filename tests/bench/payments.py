@@ -1,8 +1,8 @@
 """payments_per_second_*: POST /payments in requests of 256 over HTTP: every signature recovered, every payment compared, kept and synced.
 
 The service runs in a process of its own (uvicorn, without loops). A request holds 256 payments of 64 sessions, four rising ones each, as
-a fleet's buyers send them; one request is one commit. The references are the library's bare verification of as many signatures on one core, and the
-same database doing nothing but bare synced commits of the same bytes, both in the same run.
+a fleet's buyers send them; one request is one commit. The references are the library's bare verification of as many signatures on one
+core, and the same database doing nothing but bare synced commits of the same bytes, both in the same run.
 """
 
 from __future__ import annotations
