@@ -83,30 +83,30 @@ class OwnMeter(threading.Thread):
     def __init__(self, url: str, initial_baud: int, found: Callable[[Own], None]) -> None:
         super().__init__(name="own-meter", daemon=True)
         self._url, self._baud, self._found = url, initial_baud, found
-        self._stop = threading.Event()
+        self._over = threading.Event()
 
     def stop(self) -> None:
-        self._stop.set()
+        self._over.set()
         self.join(5.0)
 
     def run(self) -> None:
-        while not self._stop.is_set():
+        while not self._over.is_set():
             meter = open_meter(self._url, initial_baud=self._baud)
             try:
                 self._read(meter)
             except LineError as error:
                 logger.warning("own meter does not answer", reason=str(error))
-                self._stop.wait(REOPEN_S)
+                self._over.wait(REOPEN_S)
             finally:
                 meter.close()
 
     def _read(self, meter: Meter) -> None:
         step = meter.read().step_milliwatt_hours
-        while not self._stop.is_set():
+        while not self._over.is_set():
             began = time.monotonic()
             reading = meter.read_registers()
             step = reading.step_milliwatt_hours or step
             utc_ns = time.time_ns() - time.monotonic_ns()
             began_ms, ended_ms = ((utc_ns + moment) // 1_000_000 for moment in (reading.started_ns, reading.finished_ns))
             self._found(Own(began_ms, ended_ms, reading.import_milliwatt_hours, step))
-            self._stop.wait(max(0.0, SAMPLE_S - (time.monotonic() - began)))
+            self._over.wait(max(0.0, SAMPLE_S - (time.monotonic() - began)))

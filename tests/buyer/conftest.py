@@ -9,11 +9,14 @@ import pytest
 
 from tests.service.world import World
 
+CREDIT_MILLIWATT_HOURS = 20_000
+"""Twenty seconds of the bench's load: a buyer that is killed and started again on a busy machine goes on."""
+
 
 @pytest.fixture(scope="package")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     made = World(Path(tmp_path_factory.mktemp("buyers")))
-    made.settings["terms"] |= {"payment_credit_micro": 10_000, "payment_credit_milliwatt_hours": 20_000}
+    made.settings["terms"] |= {"payment_credit_micro": 10_000, "payment_credit_milliwatt_hours": CREDIT_MILLIWATT_HOURS}
     try:
         made.start_chain()
         made.deploy()

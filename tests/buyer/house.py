@@ -10,6 +10,7 @@ from typing import Any
 
 from wattproof_rig.tell import tell
 
+from buyer_agent.report import events, overview
 from chain.oneshot import send
 from chain.transactions import TransactionSigner
 from protocol.tariff import Tariff
@@ -146,14 +147,12 @@ class Buyer:
         return self.program.stop(45)
 
     def show(self) -> dict[str, Any]:
-        found: dict[str, Any] = json.loads(run("buyer_agent", "show", "--state", str(self.state), "--json"))
-        return found
+        return overview(self.state)
 
     def events(self, kind: str = "") -> list[dict[str, Any]]:
         if not (self.state / "journal").exists():
             return []
-        lines = run("buyer_agent", "explain", "--state", str(self.state), "--json", "--last", "100000").splitlines()
-        return [event for event in map(json.loads, lines) if event["kind"] == kind or not kind]
+        return [event for event in map(json.loads, events(self.state, 100_000, as_json=True)) if event["kind"] == kind or not kind]
 
     def wait(self, kind: str, count: int = 1, timeout_s: float = 60) -> dict[str, Any]:
         """Until so many events of a kind have happened; the last of them."""
@@ -170,6 +169,10 @@ class Buyer:
 
     def log(self) -> str:
         return self.program.text() if self.program is not None else ""
+
+    def paying(self) -> None:
+        """Until a frame with energy was paid."""
+        eventually("a frame paid", lambda: any(event["throughRecord"] for event in self.events("paid")))
 
     def session(self) -> str:
         return str(self.events("opening")[-1]["session"])

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from tests.buyer.house import Buyer, Site
-from tests.service.world import World
+from buyer_agent.compare import SLACK_MS
+from tests.buyer.conftest import CREDIT_MILLIWATT_HOURS
+from tests.buyer.house import LOAD_MILLIWATTS, STEP, Buyer, Site
+from tests.service.world import World, eventually
 
 pytestmark = pytest.mark.timeout(300)  # starts a chain and the programs; a loaded machine takes its time
 
@@ -18,7 +19,7 @@ pytestmark = pytest.mark.timeout(300)  # starts a chain and the programs; a load
 def make_site(world: World, tmp_path: Path) -> Iterator[Callable[..., Site]]:
     made: list[Site] = []
 
-    def make(**more: Any) -> Site:
+    def make(**more: int) -> Site:
         made.append(Site(world, tmp_path / f"site-{len(made)}", **more))
         return made[-1]
 
@@ -50,3 +51,81 @@ def test_it_opens_pays_with_every_frame_tops_up_is_killed_goes_on_and_stops_clea
     assert view["endCause"] == "PAYER_STOP"
     assert "told to stop" in ended["why"]
     assert "Traceback" not in buyer.log()
+
+
+def test_an_over_reporting_seller_is_refused_within_the_stated_bound_and_the_session_ends_with_nothing_lost(
+    make_site: Callable[..., Site],
+) -> None:
+    """From honest to twice the energy in the middle: nothing beyond tolerance and slack is paid, people are told, both sides end."""
+    site = make_site()
+    buyer = Buyer(site, own_meter={"class_ppm": 20_000})
+    buyer.fund()
+    buyer.start()
+    buyer.paying()
+    site.rig("mark")
+    before = buyer.show()["session"]["paidMicro"]
+    site.rig("scale", ppm=1_000_000)
+    refusal = buyer.wait("refusal")["note"]
+    true = site.energy
+    assert refusal["kind"] == "refusal"
+    assert refusal["sellerMilliwattHours"] > refusal["ownMilliwattHours"]
+    assert "class, losses, steps and reading times" in refusal["why"]
+    slack = LOAD_MILLIWATTS * SLACK_MS // 3_600_000 + 2 * STEP
+    assert true * 98 // 100 <= 2 * slack + 5 * LOAD_MILLIWATTS // 3_600, "found within the bound, and the seconds until it is said"
+    ended = buyer.wait("ended")
+    view = buyer.settled()
+    assert ended["paidMicro"] == view["claimedMicro"] < view["billMicro"]
+    most = before + (true * 102 // 100 + slack) * 357 // 1_000
+    assert view["claimedMicro"] <= most, "what was paid is what the own meter allows, and the slack"
+    assert not site.rig("state")["contact_closed"]
+    buyer.wait("stopping")
+    assert buyer.show()["disputed"]
+    assert len(buyer.events("opening")) == 1, "it does not buy again before its owner has looked"
+    assert buyer.stop() == 0
+
+
+def test_a_buyer_that_stops_signing_is_disconnected_within_the_grants_credit(make_site: Callable[..., Site]) -> None:
+    site = make_site()
+    buyer = Buyer(site)
+    buyer.fund()
+    buyer.start()
+    buyer.paying()
+    buyer.kill()
+    site.rig("mark")
+    eventually("disconnected", lambda: not site.rig("state")["contact_closed"], 60)
+    assert site.energy <= CREDIT_MILLIWATT_HOURS + 4 * LOAD_MILLIWATTS // 3_600, "the credit, and what was on its way to be paid"
+    eventually("its cause", lambda: buyer.view()["endCause"] == "CREDIT")
+    buyer.start()
+    ended = buyer.wait("ended")
+    assert "ended by the seller" in buyer.log()
+    assert ended["paidMicro"] <= buyer.settled(ended["session"])["billMicro"]
+    buyer.stop()
+
+
+def test_a_buyer_whose_own_meter_runs_slow_refuses_honest_frames_and_says_why(make_site: Callable[..., Site]) -> None:
+    site = make_site(own_meter_ppm=-600_000)
+    buyer = Buyer(site, own_meter={"class_ppm": 20_000})
+    buyer.fund()
+    buyer.start()
+    refusal = buyer.wait("refusal")["note"]
+    assert refusal["ownMilliwattHours"] < refusal["sellerMilliwattHours"]
+    ended, view = buyer.wait("ended"), buyer.settled()
+    assert ended["paidMicro"] == view["claimedMicro"], "what was signed before is the seller's"
+    assert view["returnedMicro"] == view["lockMicro"] - view["claimedMicro"], "and the rest is the buyer's again"
+    assert not site.rig("state")["contact_closed"]
+    assert buyer.stop() == 0
+
+
+@pytest.mark.slow
+def test_a_creeping_over_report_within_the_allowance_of_every_record_is_found(make_site: Callable[..., Site]) -> None:
+    """A quarter too much from the start on, where a record's own allowance is several times the record."""
+    site = make_site()
+    site.rig("scale", ppm=250_000)
+    buyer = Buyer(site, own_meter={"class_ppm": 20_000, "drift_window_s": 90}, money={"day_micro": 10**6})
+    buyer.fund()
+    buyer.start()
+    refusal = buyer.wait("refusal", timeout_s=150)["note"]
+    assert refusal["why"].startswith(("window:", "session:"))
+    assert refusal["sellerMilliwattHours"] * 100 > refusal["ownMilliwattHours"] * 102
+    buyer.wait("ended")
+    assert buyer.stop() == 0
