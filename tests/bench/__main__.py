@@ -26,6 +26,7 @@ GROUPS = {
     "store": "store_records: synced, on SQLite and (where a server is) PostgreSQL",
     "payments": "payments_per_second: many sessions a request, checked, kept and synced",
     "agent_frames": "agent_frames_per_second: read, signed, synced",
+    "buyer_frames": "buyer_frames_per_second: a seller's frames verified, priced, compared and answered",
     "gas": "gas of anchors, sessions and claims",
     "trips": "command to disconnected, and energy beyond the lock, on real serial lines",
     "audit_year": "a meter-year audited offline",
