@@ -10,7 +10,7 @@ import structlog
 
 from onsite.errors import ServiceRefused
 
-from .choice import Running
+from .choice import Running, added_micro, cost_micro
 from .compare import Comparison
 from .errors import Disagreement
 from .journal import Ending, Live
@@ -225,7 +225,7 @@ class Purchase:
         if self._free_micro < buyer.settings.money.low_micro and not self._top_up(left.micro, at_s):
             self._end(f"{self._free_micro} micro-units of the lock are left, and no more may be locked, bounded by {left.why}")
             return
-        if buyer.settings.provider_book is not None and buyer.market.candidates:
+        if buyer.settings.provider_book is not None and buyer.market.candidates and buyer.shop.changed:
             self._consider(at_s)
 
     @property
@@ -270,10 +270,14 @@ class Purchase:
         payer, offer = self._payer, self.live.offer
         if payer is None or offer is None or payer.follower.started is None:
             return
-        running = Running(offer, payer.follower.pricer, payer.follower.last_record)
-        if all(each.hash != offer for each in self._buyer.market.candidates):
-            return  # its offer has run out: what was agreed on goes on, and it is left when something stands to compare it with
-        best = self._buyer.shop.choice(at_s, running).best
+        shop, market = self._buyer.shop, self._buyer.market
+        shop.changed = False
+        running, course = Running(offer, payer.follower.pricer, payer.follower.last_record), shop.course(at_s)
+        if all(each.hash != offer for each in market.candidates):  # it has run out or was withdrawn: what was agreed on goes on
+            staying = added_micro(running.pricer, running.last, course)
+            if all(cost_micro(each.signed.document.tariff, course) >= staying for each in market.candidates):
+                return
+        best = shop.choice(at_s, running).best
         if best is not None and best.hash != offer:
             self._end(f"switching: {best.signed.document.name} is better from now on")
 

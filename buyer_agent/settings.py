@@ -23,7 +23,7 @@ class Preference(Strict):
 
     kind: Literal["cheapest", "greenest"] = "cheapest"
     load_watts: int = Field(ge=1, le=100_000_000)
-    expected_s: int = Field(default=3_600, ge=60, le=62 * 86_400)
+    expected_s: int = Field(default=3_600, ge=10, le=62 * 86_400)
     max_micro_per_kwh: Micro | None = None
     """Most that the expected load may cost a kWh in all, flat and time parts spread over it."""
 

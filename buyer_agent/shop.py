@@ -30,6 +30,9 @@ class Shop:
     def __init__(self, buyer: Buyer) -> None:
         self._buyer = buyer
         self._due_s: int | None = None
+        self._before: frozenset[bytes] = frozenset()
+        self.changed = True
+        """Whether offers changed, or a band began, since a running session was last compared with them."""
         self._said = ""
 
     def due(self, now_s: int) -> bool:
@@ -39,14 +42,21 @@ class Shop:
     def looked(self, now_s: int) -> None:
         """The market was read: when to look again at the latest."""
         market = self._buyer.market
+        standing = frozenset(each.hash for each in market.candidates)
+        self.changed = self.changed or standing != self._before or self.due(now_s)
+        self._before = standing
         instants = [next_change_s(market.candidates, now_s, now_s + AHEAD_S), *(each.signed.offer.valid_from_s for each in market.later)]
         self._due_s = min((at for at in instants if at is not None), default=None)
+
+    def course(self, now_s: int) -> Course:
+        """The load that is expected from now on."""
+        preference = self._buyer.settings.preference
+        return Course(now_s, preference.expected_s, preference.load_watts)
 
     def choice(self, now_s: int, running: Running | None = None) -> Choice:
         """What to buy under now; journalled and said when it differs from the last one."""
         buyer = self._buyer
-        preference = buyer.settings.preference
-        course = Course(now_s, preference.expected_s, preference.load_watts)
+        preference, course = buyer.settings.preference, self.course(now_s)
         found = choose(buyer.market.candidates, course, preference, buyer.policy, running)
         best = "" if found.best is None else hexed(found.best.hash)
         before = buyer.journal.state.choice
