@@ -39,9 +39,8 @@ def toml(folder: Path, preference: dict[str, Any] = PREFERENCE, money: dict[str,
 
 
 def command(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "buyer_agent", *arguments], cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True, timeout=60, check=False
-    )
+    program = [sys.executable, "-m", "buyer_agent", *arguments]
+    return subprocess.run(program, cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True, timeout=60, check=False)
 
 
 @pytest.fixture
