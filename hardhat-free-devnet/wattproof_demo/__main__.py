@@ -8,7 +8,7 @@ import signal
 import tempfile
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Protocol
 
 import typer
 from rich.console import Console
@@ -18,13 +18,20 @@ if TYPE_CHECKING:
     from .screen import Screen
     from .stack import Stack
 
-SCENES = {"spine": "from a reading on a serial line to money on a chain, supply disconnected, and a bill anybody can check"}
+SCENES = {
+    "spine": "from a reading on a serial line to money on a chain, supply disconnected, and a bill anybody can check",
+    "wallet": "a device chooses between two providers, pays by itself, switches, refuses what was over-reported, stops at its owner's cap",
+    "vehicle": "a vehicle pays a charger for 500 Wh, the charger pays its site's provider for the same energy",
+}
 
 
-def _scene(name: str) -> type[SpineScene]:
+def _scene(name: str) -> type[Scene]:
     from .scene_spine import SpineScene
+    from .scene_vehicle import VehicleScene
+    from .scene_wallet import WalletScene
 
-    return {"spine": SpineScene}[name]
+    scenes: dict[str, type[Scene]] = {"spine": SpineScene, "vehicle": VehicleScene, "wallet": WalletScene}
+    return scenes[name]
 
 
 def _play(name: str, keep: bool) -> int:
@@ -63,6 +70,7 @@ def _play(name: str, keep: bool) -> int:
 def _stay(screen: Screen, stack: Stack, state: Path, trust: str) -> None:
     from .stack import CONSOLE_NAME
 
+    bill = f"  the bill   .venv/bin/python -m auditor verify {state / 'session.wattproof'} {trust}\n" if trust else ""
     screen.console.print(
         # soft_wrap: a link or command broken over two lines cannot be copied
         f"\nEverything goes on running. Look around:\n"
@@ -70,8 +78,7 @@ def _stay(screen: Screen, stack: Stack, state: Path, trust: str) -> None:
         f"  API        {stack.url}/api/v1/openapi.json\n"
         f"  chain      {stack.rpc_url}\n"
         f"  the rig    PYTHONPATH=hardhat-free-devnet .venv/bin/python -m wattproof_rig.tell {state / 'rig'} state\n"
-        f"  the bill   .venv/bin/python -m auditor verify {state / 'session.wattproof'} {trust}\n"
-        f"  logs       {state / 'logs'}\n"
+        f"{bill}  logs       {state / 'logs'}\n"
         "Ctrl-C ends it all and removes the folder.",
         soft_wrap=True,
     )

@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from .house import start_house
 from .processes import DemoFailed
 from .screen import Screen, energy, money
 from .session import PayerSession
@@ -46,30 +47,11 @@ class SpineScene:
 
     def start(self) -> None:
         stack, screen = self.stack, self.screen
-        screen.step("A development chain, the service's keys, the contracts")
         stack.init_service()
-        stack.start_chain()
-        stack.deploy()
-        stack.client.check()
-        screen.check("the code on the chain is that of the committed artifacts", True)
-        screen.step("The service, and the bench rig: a meter and a relay on real serial lines")
-        stack.start_service()
-        stack.start_rig()
-        screen.tell(f"service {stack.url}   chain {stack.rpc_url}   meter {stack.state / 'rig' / 'meter'}")
-        screen.step("Enrolment: the meter's key is made beside the meter and registered with its own signature")
-        stack.enrol()
-        stack.start_agent()
-        self._check_enrolled()
+        start_house(stack, screen)
         screen.step("The payer prepays into the escrow")
         stack.deposit()
         screen.check(f"free balance in the escrow: {money(stack.client.free_micro(stack.payer.address))}", True)
-
-    def _check_enrolled(self) -> None:
-        device = bytes.fromhex(self.stack.point["device"][2:])
-        deadline = time.monotonic() + 20
-        while self.stack.client.device(device).status != 1 and time.monotonic() < deadline:
-            time.sleep(0.2)
-        self.screen.check("the device stands in the registry", self.stack.client.device(device).status == 1)
 
     # --- session ---
 

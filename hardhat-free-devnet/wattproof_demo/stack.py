@@ -36,6 +36,9 @@ class Choices:
     epoch_s: int = 10
     record_interval_s: int = 1
     close_delay_s: int = 10
+    rated_watts: int = RATED_WATTS
+    own_meter: bool = False
+    """Whether the buyer has a meter of its own behind the contact."""
 
 
 def flat_tariff() -> dict[str, Any]:
@@ -63,6 +66,7 @@ class Stack:
         self.tariff = Tariff.from_document(choices.tariff or flat_tariff())
         self.policy = choices.policy or local_policy(choices.record_interval_s)
         self.url = self.rpc_url = self.password = ""
+        self.further_payees: list[Path] = []
         self.point: dict[str, Any] = {}
 
     # --- chain ---
@@ -86,10 +90,11 @@ class Stack:
             "--out", str(self.state / "deployment.json"),
         )  # fmt: skip
         self.client = ChainClient(self.rpc_url, load(self.state / "deployment.json"))
-        self.deployer, self.payer = self._account(0), self._account(2)
+        self.deployer, self.payer = self.account(0), self.account(2)
         self.deployer.give_gas(bytes.fromhex(self.sender_address[2:]))
 
-    def _account(self, number: int) -> Account:
+    def account(self, number: int) -> Account:
+        """One of the development chain's well-known accounts."""
         return Account(self.client, bytes.fromhex(self._accounts[number]["key"].removeprefix("0x")))
 
     def deposit(self) -> None:
@@ -109,6 +114,7 @@ class Stack:
         self.url = self.url or f"http://127.0.0.1:{free_port()}"
         (folder / "service.toml").write_text(
             f'listen = "{self.url.removeprefix("http://")}"\noperator_name = "Demo operator"\n'
+            f"[keys]\nfurther_payee_files = {json.dumps([str(path) for path in self.further_payees])}\n"
             f'[chain]\nrpc_url = "{self.rpc_url}"\ndeployment_file = "{self.state / "deployment.json"}"\n'
             f"confirmations = 1\npoll_seconds = 0.3\n"
             f"[settlement]\nepoch_seconds = {self.choices.epoch_s}\nclaim_age_seconds = 20\nreconcile_seconds = 5\n"
@@ -155,6 +161,7 @@ class Stack:
         self.processes.start(
             "rig", "wattproof_rig", "--state", str(self.state / "rig"), "--profile", self.choices.profile, "--initial-baud", "9600",
             "--step", str(REGISTER_STEP_MILLIWATT_HOURS), "--digits", str(REGISTER_DIGITS),
+            *(("--own-meter", "0") if self.choices.own_meter else ()),
         )  # fmt: skip
         self.processes.wait("rig", "serial lines", (self.state / "rig" / "rig.json").exists)
         self.serial = json.loads((self.state / "rig" / "rig.json").read_text())["serial"]
@@ -181,7 +188,7 @@ class Stack:
         self.point = self.call("POST", "/api/v1/points", {
             "device": identity["device"], "channel": identity["channel"], "name": "Demo charger", "placement": PLACEMENT,
             "serial": self.serial,
-            "meterKey": identity["meterKey"], "ratedWatts": RATED_WATTS, "tariffHash": tariff_hash, "policy": self.policy,
+            "meterKey": identity["meterKey"], "ratedWatts": self.choices.rated_watts, "tariffHash": tariff_hash, "policy": self.policy,
             "registerDigits": REGISTER_DIGITS, "stepMilliwattHours": REGISTER_STEP_MILLIWATT_HOURS, "binding": binding,
         })  # fmt: skip
         self._write_agent_settings(identity)
@@ -189,11 +196,11 @@ class Stack:
     def _write_agent_settings(self, identity: dict[str, Any]) -> None:
         point, rig = self.point, self.state / "rig"
         (self.state / "agent.toml").write_text(
-            f'device = "{point["device"]}"\nchannel = {point["channel"]}\nplacement = "{PLACEMENT}"\nratedWatts = {RATED_WATTS}\n'
+            f'device = "{point["device"]}"\nchannel = {point["channel"]}\nplacement = "{PLACEMENT}"\nratedWatts = {self.choices.rated_watts}\n'
             f'meter = "{rig / "meter"}"\nrelay = "{rig / "relay"}"\nserviceUrl = "{self.url}"\nserviceKey = "{point["serviceKey"]}"\n'
             f'controlKey = "{point["controlKey"]}"\nchainId = {point["chainId"]}\nescrow = "{point["escrow"]}"\n'
             f'registry = "{point["registry"]}"\n'
-            f"maxLockMicro = {PREPAID_MICRO}\nrecordIntervalS = {self.choices.record_interval_s}\nsampleIntervalS = 1\n"
+            f"maxLockMicro = {PREPAID_MICRO}\nmaxCreditMicro = 1000000\nmaxCreditMilliwattHours = 10000000\nrecordIntervalS = {self.choices.record_interval_s}\nsampleIntervalS = 1\n"
             "[meterLine]\ninitialBaud = 9600\n"
         )
 

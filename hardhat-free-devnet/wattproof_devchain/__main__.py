@@ -20,9 +20,7 @@ def main(
     state: Annotated[Path, typer.Option(help="Folder the chain lives in; made if it is not there.")],
     host: Annotated[str, typer.Option(help="Loopback address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0 takes a free one.")] = 8545,
-    block_time: Annotated[
-        int, typer.Option(min=0, max=3600, help="Seconds from block to block; 0 mines when a transaction comes.")
-    ] = 1,
+    block_time: Annotated[int, typer.Option(min=0, max=3600, help="Seconds from block to block; 0 mines when a transaction comes.")] = 1,
     accounts: Annotated[
         int | None, typer.Option(min=1, max=100, help="How many accounts to fund (a new chain only; 10 by default).")
     ] = None,

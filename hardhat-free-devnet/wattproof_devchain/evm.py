@@ -164,9 +164,7 @@ class Evm:
         vm.ancestors = ancestors
         return vm
 
-    def _run(
-        self, header: BlockHeaderAPI, ancestors: Ancestors, call: Call, gas: int
-    ) -> tuple[bytes, int]:
+    def _run(self, header: BlockHeaderAPI, ancestors: Ancestors, call: Call, gas: int) -> tuple[bytes, int]:
         # A base fee of 0 with a gas price of 0 is how geth runs calls too: the caller needs no ether.
         state = self._vm(header.copy(base_fee_per_gas=0), ancestors).state
         unsigned = _Vm.create_unsigned_transaction(

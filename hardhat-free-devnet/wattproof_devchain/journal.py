@@ -77,8 +77,7 @@ class Journal:
                 except (ValueError, KeyError, TypeError) as error:
                     if source.read(1):
                         raise JournalError(
-                            f"{self._path}: line {number} is damaged ({error}); restore the file, or move it away "
-                            "to start a new chain"
+                            f"{self._path}: line {number} is damaged ({error}); restore the file, or move it away to start a new chain"
                         ) from error
                     self.dropped_bytes = len(raw)
                     os.ftruncate(self._file, good_bytes)

@@ -91,7 +91,5 @@ def _check_replacement(old: SignedTransactionAPI, new: SignedTransactionAPI) -> 
     def enough(before: int, after: int) -> bool:
         return after * 100 >= before * (100 + REPLACEMENT_BUMP_PERCENT)
 
-    if not enough(old.max_fee_per_gas, new.max_fee_per_gas) or not enough(
-        old.max_priority_fee_per_gas, new.max_priority_fee_per_gas
-    ):
+    if not enough(old.max_fee_per_gas, new.max_fee_per_gas) or not enough(old.max_priority_fee_per_gas, new.max_priority_fee_per_gas):
         raise Rejected(f"replacement transaction underpriced: raise both fees by {REPLACEMENT_BUMP_PERCENT} %")

@@ -236,8 +236,7 @@ def _fee_history(chain: Chain, args: Args) -> Json:
     next_fee = chain.next_base_fee() if following is None else base_fee(following.header)
     return {
         "oldestBlock": views.quantity(first),
-        "baseFeePerGas": [views.quantity(base_fee(block.header)) for block in blocks]
-        + [views.quantity(next_fee)],
+        "baseFeePerGas": [views.quantity(base_fee(block.header)) for block in blocks] + [views.quantity(next_fee)],
         "gasUsedRatio": [block.header.gas_used / block.header.gas_limit for block in blocks],
         "reward": [[views.quantity(GAS_TIP_WEI) for _ in percentiles] for _ in blocks],
     }

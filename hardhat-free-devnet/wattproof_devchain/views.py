@@ -25,8 +25,7 @@ def block_view(block: Block, full: bool) -> Json:
     """A block, with whole transactions or only their hashes."""
     header = block.header
     transactions: list[Any] = [
-        transaction_view(each, block, index) if full else data(each.hash)
-        for index, each in enumerate(block.transactions)
+        transaction_view(each, block, index) if full else data(each.hash) for index, each in enumerate(block.transactions)
     ]
     return {
         "number": quantity(block.number),
