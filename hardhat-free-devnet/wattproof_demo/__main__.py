@@ -14,9 +14,20 @@ import typer
 from rich.console import Console
 
 if TYPE_CHECKING:
-    from .scene_spine import SpineScene
     from .screen import Screen
-    from .stack import Stack
+    from .stack import Choices, Stack
+
+
+class Scene(Protocol):
+    """A walk through the house. `trust`: what the auditor needs to check its bill, empty where it left none."""
+
+    choices: Choices
+    trust: str
+
+    def __init__(self, stack: Stack, screen: Screen) -> None: ...
+
+    def run(self) -> None: ...
+
 
 SCENES = {
     "spine": "from a reading on a serial line to money on a chain, supply disconnected, and a bill anybody can check",

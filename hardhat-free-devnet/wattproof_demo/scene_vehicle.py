@@ -1,5 +1,5 @@
-"""A vehicle pays a charger node for 500 Wh by a task, proven by two records of the charger's meter; the charger pays its site's provider for
-the same energy out of its own wallet, frame by frame. Nobody presses a button.
+"""A vehicle pays a charger node for 500 Wh by a task, proven by two records of the charger's meter; the charger pays its site's
+provider for the same energy out of its own wallet, frame by frame. Nobody presses a button.
 """
 
 from __future__ import annotations
@@ -150,8 +150,8 @@ class VehicleScene:
         sold = energy(end.import_milliwatt_hours - start.import_milliwatt_hours)
         screen.check(f"the contract paid the charger {money(PRICE_MICRO)} for {sold}, records {start.sequence} to {end.sequence}", True)
         through = TaskViews(stack.client).sold_through(self.task.device, self.task.channel, self.task.meter_key, start.meter_hash)
-        screen.check("the meter's register is sold up to there: nobody can sell the same energy again", through <= end.import_milliwatt_hours
-                     and through - start.import_milliwatt_hours >= ASKED_MILLIWATT_HOURS)  # fmt: skip
+        once = start.import_milliwatt_hours + ASKED_MILLIWATT_HOURS <= through <= end.import_milliwatt_hours
+        screen.check("the meter's register is sold up to there: nobody can sell the same energy again", once)
 
     def settle(self) -> None:
         stack, screen = self.stack, self.screen

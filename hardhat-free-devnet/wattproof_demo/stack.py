@@ -196,11 +196,12 @@ class Stack:
     def _write_agent_settings(self, identity: dict[str, Any]) -> None:
         point, rig = self.point, self.state / "rig"
         (self.state / "agent.toml").write_text(
-            f'device = "{point["device"]}"\nchannel = {point["channel"]}\nplacement = "{PLACEMENT}"\nratedWatts = {self.choices.rated_watts}\n'
-            f'meter = "{rig / "meter"}"\nrelay = "{rig / "relay"}"\nserviceUrl = "{self.url}"\nserviceKey = "{point["serviceKey"]}"\n'
+            f'device = "{point["device"]}"\nchannel = {point["channel"]}\nplacement = "{PLACEMENT}"\n'
+            f'ratedWatts = {self.choices.rated_watts}\nmeter = "{rig / "meter"}"\nrelay = "{rig / "relay"}"\nserviceUrl = "{self.url}"\nserviceKey = "{point["serviceKey"]}"\n'
             f'controlKey = "{point["controlKey"]}"\nchainId = {point["chainId"]}\nescrow = "{point["escrow"]}"\n'
             f'registry = "{point["registry"]}"\n'
-            f"maxLockMicro = {PREPAID_MICRO}\nmaxCreditMicro = 1000000\nmaxCreditMilliwattHours = 10000000\nrecordIntervalS = {self.choices.record_interval_s}\nsampleIntervalS = 1\n"
+            f"maxLockMicro = {PREPAID_MICRO}\nmaxCreditMicro = 1000000\nmaxCreditMilliwattHours = 10000000\n"
+            f"recordIntervalS = {self.choices.record_interval_s}\nsampleIntervalS = 1\n"
             "[meterLine]\ninitialBaud = 9600\n"
         )
 
