@@ -197,7 +197,8 @@ class Stack:
         point, rig = self.point, self.state / "rig"
         (self.state / "agent.toml").write_text(
             f'device = "{point["device"]}"\nchannel = {point["channel"]}\nplacement = "{PLACEMENT}"\n'
-            f'ratedWatts = {self.choices.rated_watts}\nmeter = "{rig / "meter"}"\nrelay = "{rig / "relay"}"\nserviceUrl = "{self.url}"\nserviceKey = "{point["serviceKey"]}"\n'
+            f'ratedWatts = {self.choices.rated_watts}\nmeter = "{rig / "meter"}"\nrelay = "{rig / "relay"}"\n'
+            f'serviceUrl = "{self.url}"\nserviceKey = "{point["serviceKey"]}"\n'
             f'controlKey = "{point["controlKey"]}"\nchainId = {point["chainId"]}\nescrow = "{point["escrow"]}"\n'
             f'registry = "{point["registry"]}"\n'
             f"maxLockMicro = {PREPAID_MICRO}\nmaxCreditMicro = 1000000\nmaxCreditMilliwattHours = 10000000\n"
