@@ -12,9 +12,10 @@ from protocol.evidence import HandOver
 from protocol.tariff import Tariff
 
 from .. import jsons
+from ..accounts.acts import note
 from ..accounts.depends import Actor, Reader
 from ..devices.enrol import enrol
-from ..devices.points import NewPoint, create_point, get_device, get_point, list_points, put_tariff
+from ..devices.points import NewPoint, create_point, get_device, get_point, list_points, point_at, put_tariff
 from ..devices.policies import parse_policy
 from ..errors import BadRequest, NotFound
 from ..hexes import address_in, hash_in, id_in_path, signature_in, to_hex
@@ -74,7 +75,11 @@ def post_point(body: NewPointBody, caller: Actor, service: TheService, db: Db) -
         body.ratedWatts, hash_in(body.tariffHash, "tariffHash"), parse_policy(body.policy), modulus,
         None if body.owner is None else address_in(body.owner, "owner"), binding,
     )  # fmt: skip
+    known = point_at(db, new.device, new.channel)
     point = create_point(db, service, caller.operator_id, new)
+    if known is None:
+        detail = f"device {to_hex(new.device)} channel {new.channel}, {new.rated_watts} W, meter {new.serial}"
+        note(db, caller.operator_id, caller.name, "point enrolled", f"point {point.id}", detail, service.now_s())
     if binding is not None:
         enrol(db, service, get_device(db, point.device, lock=True), point, binding)
     return point_view(db, service, point)
@@ -107,6 +112,8 @@ def get_sessions(
 def post_end(session: str, caller: Actor, service: TheService, db: Db) -> dict[str, Any]:
     """The operator ends a session: supply goes off, the rest of the money goes back."""
     row = get_session(db, id_in_path(session, "session"), caller.operator_id, lock=True)
+    if row.state in (State.OPEN, State.RUNNING):
+        note(db, caller.operator_id, caller.name, "session ended", f"session {to_hex(row.session)}", "", service.now_s())
     end(db, service, row, Cause.OPERATOR, f"{caller.name} ended it")
     return session_view(db, service, row)
 
@@ -121,6 +128,8 @@ def post_approval(hand_over_id: RowId, caller: Actor, service: TheService, db: D
     if row.operator_signature is None:
         row.operator_signature = service.keys.sender.sign(digest(EVIDENCE, from_json(HandOver, jsons.loads(row.document))))
         db.flush()
+        place = f"device {to_hex(row.device)} channel {row.channel}"
+        note(db, caller.operator_id, caller.name, "meter swap approved", place, f"record {row.sequence}", service.now_s())
         session = live_session(db, row.device, row.channel)
         if session is not None and session.blocked:
             advance(db, service, session, retry=True)
@@ -131,5 +140,8 @@ def post_approval(hand_over_id: RowId, caller: Actor, service: TheService, db: D
 def post_enabled(point_id: PointPath, enabled: bool, caller: Actor, service: TheService, db: Db) -> dict[str, Any]:
     """Take a point out of service, or back. A running session goes on."""
     point = get_point(db, point_id, caller.operator_id)
+    if point.enabled != enabled:
+        what = "point put into service" if enabled else "point taken out of service"
+        note(db, caller.operator_id, caller.name, what, f"point {point.id}", "", service.now_s())
     point.enabled = enabled
     return point_view(db, service, point)

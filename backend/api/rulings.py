@@ -15,6 +15,7 @@ from ..accounts.roles import Permission
 from ..errors import BadRequest, NotFound
 from ..evidence.rulings import arbiter_of, take_ruling
 from ..hexes import id_in_path, signature_in, to_hex
+from ..money.disputes import rulings_of
 from ..sessions.life import get_session
 from ..sessions.views import session_view
 from .bodies import RulingBody
@@ -46,7 +47,10 @@ def post_ruling(
             raise NotFound("there is no such session here", "session")
         signatures.insert(0, service.keys.sender.sign(digest(EVIDENCE, ruling)))
         who = caller.name
+    before = len(rulings_of(db, row.session))
     take_ruling(db, service, row, ruling, signatures)
+    if len(rulings_of(db, row.session)) == before:
+        return session_view(db, service, row)  # the same again
     detail = f"records {ruling.first_sequence} to {ruling.last_sequence}: {to_hex(ruling.accepted_frame)} stands"
     note(db, row.operator_id, who, "ruling", f"session {to_hex(row.session)}", detail, service.now_s())
     return session_view(db, service, row)

@@ -69,6 +69,9 @@ def _new_branch(db: Session, device: Device, signed: SignedFrame) -> Place:
         parent = db.scalar(select(FrameRow).where(FrameRow.device == device.device, FrameRow.digest == previous))
         if parent is None:
             return Place(gap=f"the service does not hold the frame it goes on from; it holds record {tip.last_sequence} as the last")
+        if signed.frame.first_sequence != parent.last_sequence + 1:
+            what = f"goes on from record {parent.last_sequence}, but starts at record {signed.frame.first_sequence}"
+            return Place(contradiction=what)
     # A log that was rolled back: harmless where its branch lies wholly after what the other branch measured, equivocation otherwise.
     since = 0 if parent is None else parent.id
     rival = db.scalar(select(FrameRow).where(

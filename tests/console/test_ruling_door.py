@@ -12,7 +12,9 @@ from tests.service.world import eventually
 
 
 def test_an_operators_account_posts_what_the_payer_signed(house: House, first: Holding) -> None:
-    made = house.call("POST", "/api/v1/operators", {"name": "Disputed & Co", "payee": "0x" + "33" * 20})
+    payee = Signer.create()
+    made = house.call("POST", "/api/v1/operators", {"name": "Disputed & Co", "payee": "0x" + payee.address.hex()})
+    house.payees[made["operatorId"]] = payee
     mine = furnish(house, made["operatorId"])
     try:
         _dispute(house, mine, first)
@@ -52,6 +54,11 @@ def _dispute(house: House, mine: Holding, other: Holding) -> None:
     assert after["dispute"] is None
     assert after["billMicro"] > 0
     assert house.call("POST", path, body, token=mine.tokens["operator"])["billMicro"] == after["billMicro"]
+    place = f"/api/v1/points/{mine.point_id}/enabled"
+    for state in ("false", "false", "true"):
+        house.call("POST", f"{place}/{state}", token=mine.tokens["operator"])
+    done = [act["what"] for act in house.call("GET", "/api/v1/acts", token=admin)["items"]]
+    assert done[:3] == ["point put into service", "point taken out of service", "ruling"]  # the second time changed nothing
+    assert {"point enrolled", "session ended"} <= set(done)
     acts = house.call("GET", "/api/v1/acts", token=admin)["items"]
-    assert acts[0]["what"] == "ruling"
-    assert acts[0]["who"].startswith("operator.")
+    assert acts[2]["who"].startswith("operator.")

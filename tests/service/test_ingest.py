@@ -137,6 +137,17 @@ def test_a_log_that_was_rolled_back_is_accepted_and_named_where_no_time_overlaps
     assert inside.alarms() == ["log-rolled-back"]
 
 
+def test_a_branch_that_leaves_records_out_after_the_frame_it_goes_on_from_is_refused(inside: Inside) -> None:
+    meter = Meter()
+    inside.enrol(meter)
+    first, second = meter.frame(meter.record()), meter.frame(meter.record())
+    inside.upload(first, second)
+    for sequence in (1, 3, 4):
+        meter.restart(previous=first.digest)
+        meter.sequence = sequence
+        assert codes(inside.upload(meter.frame(meter.record()))) == ["malformed"]
+
+
 def test_branches_that_overlap_in_time_are_equivocation(inside: Inside) -> None:
     meter = Meter()
     inside.enrol(meter)
