@@ -68,6 +68,17 @@ def add_operator(
     run(lambda: do(config, name, payee))
 
 
+@operator_app.command("key")
+def make_key(
+    out: Annotated[Path, typer.Option("--out", help="The new key file; name it in keys.further_payee_files.")],
+    config: ConfigOption = SETTINGS,
+) -> None:
+    """Make an account for an operator to be paid at, its key encrypted with the service's passphrase (0600). Nothing is overwritten."""
+    from .desk import make_payee_key as do
+
+    run(lambda: do(config, out))
+
+
 @operator_app.command("list")
 def list_operators(config: ConfigOption = SETTINGS) -> None:
     """All operators."""

@@ -20,6 +20,7 @@ from ..models import Operator
 from ..models.base import HOUSE
 from ..settings import load_settings
 from ..store.db import Database
+from ..store.keyring import create_key, read_secret
 from ..store.migrate import migrate
 from . import operators, users
 from .acts import note
@@ -70,6 +71,13 @@ def add_operator(config: Path, name: str, payee: str) -> None:
         row, now = operators.add(db, name, address, int(time.time())), int(time.time())
         note(db, row.id, WHO, "operator added", row.name, payee, now)
     print(f"operator {row.id}: {row.name}")
+
+
+def make_payee_key(config: Path, out: Path) -> None:
+    settings = load_settings(config)
+    passphrase = read_secret(settings.path(settings.keys.passphrase_file), "keys.passphrase_file")
+    key = create_key(settings.path(out), passphrase)
+    print(f"{settings.path(out)}: {to_hex(key.address)}; it needs the chain's coin for gas")
 
 
 def list_operators(config: Path) -> None:

@@ -152,6 +152,7 @@ def test_bad_offers_are_refused_by_name(site: Site) -> None:
     assert not [item for item in site.world.call("GET", "/api/v1/offers")["items"] if item["offer"]["number"] == 50]
 
 
+@pytest.mark.slow
 def test_of_two_offers_that_overlap_the_higher_number_counts(site: Site) -> None:
     dearer = {**CEILINGS, "maxMicroPerKwh": 500_000}
     first = site.published(signed_offer(site.book, site.seller, [site.point_id], 60))

@@ -79,6 +79,7 @@ def test_a_session_through_a_wallet_from_open_to_settled(world: World, wallet: W
     assert world.call("GET", f"/api/v1/wallets/0x{world.deployment.escrow.hex()}")["deployed"] is False
 
 
+@pytest.mark.slow
 def test_what_the_wallet_would_refuse_is_refused_at_the_door_by_its_name(
     world: World, wallet: Wallet, point: tuple[BenchAgent, str]
 ) -> None:  # fmt: skip
@@ -126,6 +127,7 @@ def test_what_the_wallet_would_refuse_is_refused_at_the_door_by_its_name(
     wallet.reaches(quoted, "running")
 
 
+@pytest.mark.slow
 def test_a_policy_changed_while_a_session_runs_holds_for_new_money_only(
     world: World, wallet: Wallet, point: tuple[BenchAgent, str]
 ) -> None:  # fmt: skip
@@ -147,6 +149,7 @@ def test_a_policy_changed_while_a_session_runs_holds_for_new_money_only(
     wallet.set_policy(old)
 
 
+@pytest.mark.slow
 def test_any_account_with_code_can_pay_if_it_takes_the_signature(world: World, wallet: Wallet, point: tuple[BenchAgent, str]) -> None:
     """ERC-1271 in general: here the wallet's owner signs for it, without any policy shown."""
     _, point_id = point
@@ -180,6 +183,7 @@ def test_notes_are_the_pay_keys_word(world: World, wallet: Wallet) -> None:
     wallet.pay_key = honest
 
 
+@pytest.mark.slow
 def test_logs_that_only_look_like_a_wallets_are_not_followed(world: World) -> None:
     """Anybody can deploy what speaks like a wallet: the reading goes on, and nothing of it is kept."""
     topics = {event.name: topic for topic, event in interface("DeviceWallet").events.items()}
@@ -199,6 +203,7 @@ def test_logs_that_only_look_like_a_wallets_are_not_followed(world: World) -> No
     assert world.call("GET", f"/api/v1/wallets/0x{receipt.created.hex()}")["deployed"] is False
 
 
+@pytest.mark.slow
 def test_a_payer_follows_frames_and_pays_each_of_them(world: World, wallet: Wallet, point: tuple[BenchAgent, str]) -> None:
     """Payment mode through a wallet: the stream gives every frame once and in order; each is paid; the last state is settled."""
     agent, point_id = point
