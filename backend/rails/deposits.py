@@ -22,7 +22,7 @@ from ..hexes import to_hex
 from ..models import HOUSE, Deposit
 from ..money.ledger import Kind, Ledger
 from ..onchain.outbox import Writing, intend, intents_of
-from ..people.alarms import AlarmKind, clear_alarm, raise_alarm
+from ..people.alarms import AlarmKind, clear_alarm, open_alarm, raise_alarm
 from ..providers.accounts import RailAccount
 from ..providers.rail import PaymentState, RailRefused
 from . import movements
@@ -34,6 +34,7 @@ DAY_S = 86_400
 ALL = 2**256 - 1
 """An allowance that does not run down: what the till holds may go to the escrow, which takes it only from its caller."""
 RETRY_S = 60
+DISPUTED = "dispute-open: the payer's bank wants it back; it waits for the decision"
 
 
 def request(db: Session, service: Service, account: RailAccount, owner: bytes, amount_micro: int, key: str | None = None) -> Deposit:
@@ -129,6 +130,10 @@ def mint_due(service: Service, client: ChainClient, writing: Writing) -> None:
     limit, head = client.mint_limit(), client.head()
     waiting: list[int] = []
     for deposit_id, rail in paid:
+        amount = _waits_unasked(service, writing, deposit_id, room_left(limit, head.time_s, under_way))
+        if amount is not None:
+            waiting += [amount] if amount else []
+            continue
         truth = look_again(service, service.rails[rail], writing, deposit_id)
         with writing() as db:
             row = get_deposit(db, deposit_id, lock=True)
@@ -139,13 +144,29 @@ def mint_due(service: Service, client: ChainClient, writing: Writing) -> None:
                 row.why = f"the token's minter is {to_hex(limit.minter)}, not this service's till {to_hex(service.till.address)}"
                 raise_alarm(db, service, HOUSE, AlarmKind.MINT_BLOCKED, "till", row.why)
                 continue
-            if not room_left(limit, head.time_s, under_way).holds(amount):
-                row.why = f"daily-cap: {limit.cap_micro} micro a UTC day are reached; it goes on with the next"
-                waiting.append(amount)
-                continue
             under_way += amount
             _mint(db, service, row, amount)
     _cap_alarm(service, writing, waiting)
+
+
+def _waits_unasked(service: Service, writing: Writing, deposit_id: bytes, room: Room) -> int | None:
+    """How much waits for the cap (0: for the decision of a dispute) and need not be asked about; None: ask the provider.
+
+    Thousands may wait for a day: reading each again every second would only use up what calls the provider allows.
+    """
+    with service.db.reading() as db:
+        row = get_deposit(db, deposit_id)
+        amount = Ledger(db, HOUSE, service.now_s()).balance(Kind.PENDING, row.id)
+    if row.dispute == "open":
+        why, amount = DISPUTED, 0
+    elif room.holds(amount):
+        return None
+    else:
+        why = f"daily-cap: {room.cap_micro} micro a UTC day are reached; it goes on with the next"
+    if row.why != why:
+        with writing() as db:
+            get_deposit(db, deposit_id, lock=True).why = why
+    return amount
 
 
 def _mintable(db: Session, service: Service, row: Deposit, truth: PaymentState | None) -> int | None:
@@ -159,7 +180,7 @@ def _mintable(db: Session, service: Service, row: Deposit, truth: PaymentState |
     if truth is None or not truth.paid or truth.charge_id != row.charge_id:
         row.why = "the provider does not say that it is paid"
     elif truth.dispute == "open":
-        row.why = "dispute-open: the payer's bank wants it back; it waits for the decision"
+        row.why = DISPUTED
     elif service.rails[row.rail].micro(truth.amount_minor - truth.refunded_minor) < amount:
         row.why = "refunded at the provider; its movements are being read"
     elif amount <= 0:
@@ -180,6 +201,9 @@ def _mint(db: Session, service: Service, row: Deposit, amount_micro: int) -> Non
 
 
 def _cap_alarm(service: Service, writing: Writing, waiting: list[int]) -> None:
+    with service.db.reading() as db:  # every second: no lock is taken for nothing
+        if not waiting and open_alarm(db, HOUSE, AlarmKind.DAILY_CAP, "token") is None:
+            return
     with writing() as db:
         if waiting:
             detail = f"{len(waiting)} payments of {sum(waiting)} micro wait for the next UTC day, or for the cap keeper"

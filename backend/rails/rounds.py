@@ -18,7 +18,7 @@ from ..context import Service
 from ..models import HOUSE, Account, Deposit
 from ..money.ledger import Kind, Ledger
 from ..onchain.outbox import Writing
-from ..people.alarms import AlarmKind, clear_alarm, raise_alarm
+from ..people.alarms import AlarmKind, clear_alarm, open_alarm, raise_alarm
 from ..providers.accounts import RailAccount
 from ..providers.rail import RailAway, RailRefused
 from ..store.facts import chain_status, recall, remember
@@ -111,8 +111,12 @@ class Rounds:
             remember(db, fact_of(account.name), said | {"seenMicro": stands, "differenceMicro": stands if stands == was else 0})
 
     def _well(self, account: RailAccount, writing: Writing) -> None:
+        place = f"rail {account.name}"
+        with self._service.db.reading() as db:
+            if open_alarm(db, HOUSE, AlarmKind.LOOP_FAILED, place) is None:
+                return
         with writing() as db:
-            clear_alarm(db, self._service, HOUSE, AlarmKind.LOOP_FAILED, f"rail {account.name}")
+            clear_alarm(db, self._service, HOUSE, AlarmKind.LOOP_FAILED, place)
 
 
 def fact_of(rail: str) -> str:
