@@ -221,6 +221,13 @@ def erasure_problems(bundle: Bundle, log: Log) -> tuple[list[Problem], str, int]
     return problems, reason, hidden
 
 
+def _signers(bundle: Bundle) -> str:
+    """How many texts were checked, and against whose key."""
+    foreign = sum(item.public_key is not None for item in bundle.ocmf)
+    beside = f", {foreign} by the key of a foreign meter that the file names: whose meter it is, its type approval says" if foreign else ""
+    return f"{len(bundle.ocmf) - foreign} text(s) by the meter key{beside}"
+
+
 def attached_checks(bundle: Bundle, problems: Sequence[Problem], no_ocmf: str, hidden: int) -> list[Check]:
     """The verdicts of this family."""
     gone = next((erased_text(e) for e in bundle.erasures), "erased, and no rule is named")
@@ -228,7 +235,7 @@ def attached_checks(bundle: Bundle, problems: Sequence[Problem], no_ocmf: str, h
     erased = f"{hidden} record(s): {gone}" if hidden else ""
     return [
         judge(
-            "ocmf", problems, f"{len(bundle.ocmf)} text(s)", unchecked=no_ocmf, erased=f"{texts_gone} text(s): {gone}" if texts_gone else ""
+            "ocmf", problems, _signers(bundle), unchecked=no_ocmf, erased=f"{texts_gone} text(s): {gone}" if texts_gone else ""
         ),
         judge("hand-overs", problems, f"{len(bundle.hand_overs)}, signed by both sides" if bundle.hand_overs else "none"),
         judge("rulings", problems, f"{len(bundle.rulings)}, signed" if bundle.rulings else "none"),

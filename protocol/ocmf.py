@@ -325,3 +325,17 @@ def verify_by_public_key(record: OcmfRecord, public_key: bytes) -> None:
         key.verify(record.signature, record.payload.encode(), ec.ECDSA(hashes.SHA256()))
     except InvalidSignature:
         raise BadSignature("not signed by the public key given") from None
+
+
+def check_public_key(public_key: bytes) -> None:
+    """Raise `Malformed` unless this is a key that `verify_by_public_key` takes."""
+    from cryptography.exceptions import UnsupportedAlgorithm
+    from cryptography.hazmat.primitives import serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+    try:
+        key = serialization.load_der_public_key(public_key)
+    except (ValueError, TypeError, UnsupportedAlgorithm):
+        raise Malformed("is not a DER SubjectPublicKeyInfo", "publicKey") from None
+    if not isinstance(key, ec.EllipticCurvePublicKey) or key.curve.name not in ("secp256k1", "secp256r1"):
+        raise Malformed("is of neither secp256k1 nor P-256", "publicKey")

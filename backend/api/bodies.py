@@ -44,6 +44,12 @@ class NewPointBody(Body):
     binding: Binding | None = None
 
 
+class OcmfKeyBody(Body):
+    """DER SubjectPublicKeyInfo, secp256k1 or P-256."""
+
+    publicKey: Annotated[str, Field(pattern=r"^0x([0-9a-f]{2}){40,200}$")]
+
+
 class TariffBody(Body):
     document: dict[str, Any]
 

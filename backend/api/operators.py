@@ -9,6 +9,7 @@ from fastapi import APIRouter, Query
 from protocol.control import Cause
 from protocol.eip712 import EVIDENCE, digest, from_json
 from protocol.evidence import HandOver
+from protocol.ocmf import check_public_key
 from protocol.tariff import Tariff
 
 from .. import jsons
@@ -25,7 +26,7 @@ from ..sessions.life import end, get_session, list_sessions, live_session
 from ..sessions.states import State
 from ..sessions.views import point_view, session_view
 from .answers import PageAnswer
-from .bodies import NewPointBody, TariffBody
+from .bodies import NewPointBody, OcmfKeyBody, TariffBody
 from .core_answers import HandOverAnswer, PointAnswer, ServiceAnswer, SessionAnswer, TariffPostedAnswer
 from .depends import Db, ReadDb, TheService
 from .reports import PointId as PointPath
@@ -144,4 +145,16 @@ def post_enabled(point_id: PointPath, enabled: bool, caller: Actor, service: The
         what = "point put into service" if enabled else "point taken out of service"
         note(db, caller.operator_id, caller.name, what, f"point {point.id}", "", service.now_s())
     point.enabled = enabled
+    return point_view(db, service, point)
+
+
+@router.post("/points/{point_id}/ocmf-key", response_model=PointAnswer)
+def post_ocmf_key(point_id: PointPath, body: OcmfKeyBody, caller: Actor, service: TheService, db: Db) -> dict[str, Any]:
+    """State the key of a calibrated meter at this point that signs OCMF by itself: its texts then stand in the bundles."""
+    point = get_point(db, point_id, caller.operator_id)
+    key = bytes.fromhex(body.publicKey[2:])
+    check_public_key(key)
+    if point.ocmf_public_key != key:
+        note(db, caller.operator_id, caller.name, "OCMF key stated", f"point {point.id}", body.publicKey, service.now_s())
+    point.ocmf_public_key = key
     return point_view(db, service, point)

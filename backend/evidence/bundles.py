@@ -55,7 +55,7 @@ from ..models import (
 from ..money.disputes import is_in_dispute, rulings_of
 from ..money.rating import pricer_of
 from ..money.settlement import last_claimable
-from ..money.signed_amounts import OCMF_GOOD
+from ..money.signed_amounts import OCMF_FOREIGN, OCMF_GOOD
 from ..supply.commands import terms_of
 from .epochs import tree_of
 from .frames import conflicts_of, decode, frame_by_digest, frames_between, latest_receipt
@@ -249,9 +249,9 @@ class _Collector:
 
     def _ocmf(self) -> tuple[OcmfText, ...]:
         rows = self._db.scalars(
-            select(OcmfRow).where(OcmfRow.session == self._row.session, OcmfRow.verdict == OCMF_GOOD).order_by(OcmfRow.id)
+            select(OcmfRow).where(OcmfRow.session == self._row.session, OcmfRow.verdict.in_((OCMF_GOOD, OCMF_FOREIGN))).order_by(OcmfRow.id)
         )
-        return tuple(OcmfText(r.text, r.hash, None) for r in rows if self._is_billed(r.text))
+        return tuple(OcmfText(r.text, r.hash, r.public_key) for r in rows if r.public_key is not None or self._is_billed(r.text))
 
     def _is_billed(self, text: str) -> bool:
         """Whether our own text is of a record the bill has: one whose record is disputed says nothing about it."""

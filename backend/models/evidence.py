@@ -128,5 +128,6 @@ class OcmfText(Owned, Base):
     hash: Mapped[bytes] = mapped_column(Hash)
     text: Mapped[str] = mapped_column(Text)
     verdict: Mapped[str] = mapped_column(String(200))
+    public_key: Mapped[bytes | None] = mapped_column(LargeBinary)  # of the foreign meter that signed it, as the operator stated it
     received_at_s: Mapped[int] = mapped_column(Big)
     __table_args__ = (UniqueConstraint("session", "hash"),)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sqlalchemy import Boolean, ForeignKey, Index, String, UniqueConstraint
+from sqlalchemy import Boolean, ForeignKey, Index, LargeBinary, String, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column
 
 from .base import Address, Base, Big, Hash, Json, Owned, Signature
@@ -50,6 +50,7 @@ class Point(Owned, Base):
     register_modulus_milliwatt_hours: Mapped[int] = mapped_column(Big)  # where the register rolls over
     tariff_hash: Mapped[bytes] = mapped_column(Hash)
     policy: Mapped[str] = mapped_column(Json)
+    ocmf_public_key: Mapped[bytes | None] = mapped_column(LargeBinary)  # DER, of a meter that signs OCMF with a key of its own
     enabled: Mapped[bool] = mapped_column(Boolean, default=True)
     created_at_s: Mapped[int] = mapped_column(Big)
     __table_args__ = (UniqueConstraint("device", "channel"), Index("ix_points_operator_id_id", "operator_id", "id"))

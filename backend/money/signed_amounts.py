@@ -18,12 +18,13 @@ from ..context import Service
 from ..devices.points import meter_key_at
 from ..evidence.frames import frame_by_digest
 from ..hexes import to_hex
-from ..models import FrameRow, OcmfText, SessionFrame, SessionRow, SignedAmount
+from ..models import FrameRow, OcmfText, Point, SessionFrame, SessionRow, SignedAmount
 from ..people.alarms import AlarmKind, raise_alarm
 from ..sessions.states import State
 from ..supply.commands import terms_of
 
 OCMF_GOOD = "signed by the meter key"
+OCMF_FOREIGN = "signed by the point's own calibrated meter"
 MAX_OCMF_BYTES = 65_536
 """An OCMF text with hundreds of readings; see `protocol.bundle.MAX_TEXT`."""
 
@@ -109,18 +110,29 @@ def take_ocmf(db: Session, service: Service, document: dict[str, Any], where: st
         return f"{where}: there is no session {to_hex(session)} here"
     text_hash = keccak(raw)
     if db.scalar(select(OcmfText.id).where(OcmfText.session == session, OcmfText.hash == text_hash)) is None:
+        verdict, public_key = _judge_ocmf(db, row, raw)
         db.add(OcmfText(
-            operator_id=row.operator_id, session=session, hash=text_hash, text=text, verdict=_judge_ocmf(db, row, raw),
+            operator_id=row.operator_id, session=session, hash=text_hash, text=text, verdict=verdict, public_key=public_key,
             received_at_s=service.now_s(),
         ))  # fmt: skip
     return ""
 
 
-def _judge_ocmf(db: Session, row: SessionRow, raw: bytes) -> str:
-    """`signed by the meter key`, or what is wrong. The text is kept all the same, byte for byte."""
+def _judge_ocmf(db: Session, row: SessionRow, raw: bytes) -> tuple[str, bytes | None]:
+    """Who signed, or what is wrong; and the foreign meter's key, where it did. The text is kept all the same, byte for byte.
+
+    Anybody can send a text, so a foreign key counts only where an operator stated it for the point.
+    """
     try:
         parsed = ocmf.parse(raw)
-        ocmf.verify_by_address(parsed, meter_key_at(db, row.device, row.opened_at_s or 0))
+        try:
+            ocmf.verify_by_address(parsed, meter_key_at(db, row.device, row.opened_at_s or 0))
+            return OCMF_GOOD, None
+        except BadSignature:
+            foreign = db.get_one(Point, row.point_id).ocmf_public_key
+            if foreign is None:
+                raise
+            ocmf.verify_by_public_key(parsed, foreign)
+            return OCMF_FOREIGN, foreign
     except (Malformed, BadSignature) as error:
-        return str(error)[:200]
-    return OCMF_GOOD
+        return str(error)[:200], None

@@ -72,6 +72,7 @@ ROUTES: dict[str, str] = {
     "GET /api/v1/points/{point_id}/supply": "read",
     "POST /api/v1/points/{point_id}/disconnect": "act",
     "POST /api/v1/points/{point_id}/enabled/{enabled}": "act",
+    "POST /api/v1/points/{point_id}/ocmf-key": "act",
     "POST /api/v1/disconnections": "act",
     "GET /api/v1/disconnections": "read",
     "POST /api/v1/disconnections/{disconnection_id}/approve": "act",

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 from sqlalchemy import select, update
 
 from auditor.report import Verdict
 from auditor.verify import verify
 from backend.errors import Conflict
 from backend.evidence.bundles import export
-from backend.models import ClaimRow, IntentRow, OcmfText
+from backend.models import ClaimRow, IntentRow, OcmfText, Point
 from backend.money import settlement
 from backend.money.signed_amounts import take_ocmf
 from backend.sessions.life import get_session
@@ -26,9 +29,11 @@ from protocol.bundle import Bundle, HiddenRecord, decode_bundle, encode_bundle
 from protocol.bundle_parts import AFTER_THE_BILL
 from protocol.control import Cause, KeyRole, SupplyState
 from protocol.eip712 import digest
+from protocol.errors import Malformed
 from protocol.evidence import Reason, Record, frame_digest
 from protocol.keys import Signer
 from protocol.money import Payment
+from protocol.ocmf import check_public_key
 from tests.service.bench_agent import Meter
 from tests.service.inside import Inside, Running
 
@@ -136,6 +141,32 @@ def test_ocmf_texts_are_kept_byte_for_byte_and_judged(inside: Inside) -> None:
         kept = db.scalar(select(OcmfText.text).limit(1))
     assert kept is not None
     assert hashlib.sha256(kept.encode()).digest() == hashlib.sha256(good.encode()).digest()
+
+
+def test_a_foreign_meters_text_stands_in_the_bundle_where_the_operator_stated_its_key(inside: Inside) -> None:
+    session = running(inside)
+    meter, foreign, stranger = session.meter, ec.generate_private_key(ec.SECP256R1()), Signer.create()
+    payload = json.dumps({
+        "FV": "1.0", "GI": "x", "PG": "T1", "MS": "7", "IS": False, "IT": "NONE", "ID": "",
+        "RD": [{"TM": "2026-01-01T00:00:00,000+0000 S", "TX": "B", "RV": 1.0, "RI": "1-b:1.8.0", "RU": "kWh", "ST": "G"}],
+    })  # fmt: skip
+    signature = foreign.sign(payload.encode(), ec.ECDSA(hashes.SHA256()))
+    text = f"OCMF|{payload}|" + json.dumps({"SA": "ECDSA-secp256r1-SHA256", "SD": signature.hex()})
+    key = foreign.public_key().public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
+    check_public_key(key)
+    with inside.service.db.writing() as db:
+        db.execute(update(Point).values(ocmf_public_key=key))
+    record = meter.record(rise=1_000)
+    forged = ocmf.make(stranger, record, ocmf.Transaction.BEGIN, session.session, "1ESY1160000001", 1)
+    assert ocmf_texts(inside, session, text, forged)[0] == "signed by the point's own calibrated meter"
+    with inside.service.db.reading() as db:
+        packed = export(db, inside.service, get_session(db, session.session))
+    assert [(item.text, item.public_key) for item in decode_bundle(packed).ocmf] == [(text, key)]
+    found = next(check for check in verify(packed).checks if check.name == "ocmf")
+    assert found.verdict is Verdict.NOT_CHECKED  # the meter key's own are not there; nothing is wrong with the foreign one
+    for bad in (b"", b"x" * 64):
+        with pytest.raises(Malformed):
+            check_public_key(bad)
 
 
 def test_power_that_no_session_pays_for_raises_an_alarm(inside: Inside) -> None:
