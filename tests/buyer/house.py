@@ -10,6 +10,7 @@ from typing import Any
 
 from wattproof_rig.tell import tell
 
+from buyer_agent.journal import history
 from buyer_agent.report import events, overview
 from chain.oneshot import send
 from chain.transactions import TransactionSigner
@@ -178,8 +179,12 @@ class Buyer:
         return str(self.events("opening")[-1]["session"])
 
     def view(self, session: str | None = None) -> dict[str, Any]:
-        """The session as the operator sees it."""
-        view: dict[str, Any] = self.world.call("GET", f"/api/v1/sessions/{session or self.session()}")
+        """The session as its payer sees it, with the token the journal kept of its quote."""
+        wanted, token = session or self.session(), ""
+        for _, state in history(self.state / "journal"):
+            if state.live is not None and "0x" + state.live.session.hex() == wanted:
+                token = state.live.quote["accessToken"]
+        view: dict[str, Any] = self.world.call("GET", f"/api/v1/sessions/{wanted}", token=token)
         return view
 
     def settled(self, session: str | None = None) -> dict[str, Any]:

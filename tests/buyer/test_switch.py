@@ -67,7 +67,7 @@ def test_it_chooses_switches_when_a_band_begins_and_its_owners_freeze_ends_it(wo
     world.call("PUT", f"/api/v1/points/{point}/sellers", {"operatorIds": [sun.id, grid.id]})
     wallet = Wallet(world, max_session_micro=10**6, max_day_micro=10**7)
     wallet.fund(10**6)
-    band_s = (int(time.time()) + 75) // 60 * 60 + 60  # a minute on the clock that is between one and two minutes away
+    band_s = (int(time.time()) + 45) // 60 * 60 + 60  # the next minute on the clock that leaves time to be running before
     at = datetime.fromtimestamp(band_s, UTC).strftime("%H:%M")
     end = datetime.fromtimestamp(band_s + 3 * 3_600, UTC).strftime("%H:%M")
     cheap_first = sun.offer(point, tariff("sun", energy(390_000, startTime=at, endTime=end), energy(200_000)), 390_000, 900_000)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-ROOMS = ["protocol", "chain", "meter_agent", "backend", "auditor", "hardhat-free-devnet"]
+ROOMS = ["protocol", "chain", "onsite", "meter_agent", "buyer_agent", "backend", "auditor", "hardhat-free-devnet"]
 SOURCES = sorted(path for room in ROOMS for path in (ROOT / room).rglob("*.py"))
 MAX_MODULE_LINES = 400
 MAX_FUNCTION_LINES = 60
