@@ -15,16 +15,17 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from protocol.eip712 import EVIDENCE, digest, hex_bytes, to_json
-from protocol.errors import Malformed
+from protocol.errors import BadSignature, Malformed
 from protocol.evidence import Receipt
+from protocol.keys import recover_address
 from protocol.wire import MAX_FRAME_BYTES, decode_frame
 
 from ..context import Service
 from ..errors import BadRequest
 from ..hexes import to_hex
 from ..hub import payers_of
-from ..models import Device, FrameRow, ReceiptRow
-from ..money.signed_amounts import take_charge, take_ocmf
+from ..models import Device, DeviceKey, FrameRow, ReceiptRow
+from ..money.signed_amounts import is_signed_charge, take_charge, take_ocmf
 from .intake import Arrived, Intake, Refused
 
 log = structlog.get_logger()
@@ -91,6 +92,36 @@ def decode_frames(upload: Upload, tally: Tally) -> list[Arrived]:
         except Malformed as error:
             tally.refused.append(Refused(None, "malformed", f"frames[{i}]: {error}"))
     return arrived
+
+
+def of_strangers(service: Service, upload: Upload, arrived: list[Arrived], tally: Tally) -> bool:
+    """Whether nothing in a request is signed by anybody known here. Then all of it is refused, without a writing transaction."""
+    refused: list[Refused] = []
+    with service.db.reading() as db:
+        for item in arrived:
+            device = db.get(Device, item.signed.frame.device)
+            if device is None:
+                refused.append(Refused(item.digest, "unknown_device", "this device is not enrolled here"))
+                continue
+            keys = {device.meter_key, *db.scalars(select(DeviceKey.key).where(DeviceKey.device == device.device))}
+            if _signer_of(item) in keys:
+                return False
+            refused.append(Refused(item.digest, "bad_signature", f"not signed by the device's meter key {to_hex(device.meter_key)}"))
+        for i, charge in enumerate(upload.charges):
+            if is_signed_charge(db, service, charge):
+                return False
+            refused.append(Refused(_frame_named(charge), "charge", take_charge(db, service, charge, f"charges[{i}]")))
+        if upload.ocmf:
+            return False  # their signatures are judged, not asked for: whose they are is part of what is kept
+    tally.refused += refused
+    return True
+
+
+def _signer_of(item: Arrived) -> bytes:
+    try:
+        return recover_address(item.digest, item.signed.signature)
+    except BadSignature:
+        return b""
 
 
 def ingest(db: Session, service: Service, upload: Upload, arrived: list[Arrived], tally: Tally) -> None:

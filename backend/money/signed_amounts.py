@@ -69,6 +69,21 @@ def take_charge(db: Session, service: Service, document: dict[str, Any], where: 
     return ""
 
 
+def is_signed_charge(db: Session, service: Service, document: dict[str, Any]) -> bool:
+    """Whether this is a charge that the charge key of a session here signed: what `take_charge` may keep."""
+    body = dict(document)
+    try:
+        signature = hex_bytes(body.pop("signature", None), 65, "signature")
+        charge = from_json(MeteredCharge, body, "charge")
+        row = db.get(SessionRow, charge.session)
+        if row is None or not row.metered:
+            return False
+        check_signature(digest(service.money, charge), signature, row.signer)
+    except (Malformed, BadSignature):
+        return False
+    return True
+
+
 def why_not_claimable(db: Session, row: SessionRow, charge: MeteredCharge, frame: FrameRow) -> str:
     """Why a validly signed charge must not be claimed: it stays as evidence all the same."""
     terms = terms_of(row)
