@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,8 @@ RATED_WATTS = 11_000
 LOAD_MILLIWATTS = 3_600_000
 """A watt-hour a second, 357 micro-units of it."""
 STEP, DIGITS = 10, 9
+FUNDING = threading.Lock()
+"""One sender, one nonce after the other."""
 
 
 class Site:
@@ -128,10 +131,11 @@ class Buyer:
         client = self.world.client
         minter = TransactionSigner(client, self.world.secrets[0])
         calls = client.calls
-        send(client, minter, [
-            calls.mint(os.urandom(32), minter.address, amount_micro), calls.approve(self.world.deployment.escrow, amount_micro),
-            calls.deposit_for(self.address, amount_micro),
-        ])  # fmt: skip
+        with FUNDING:
+            send(client, minter, [
+                calls.mint(os.urandom(32), minter.address, amount_micro), calls.approve(self.world.deployment.escrow, amount_micro),
+                calls.deposit_for(self.address, amount_micro),
+            ])  # fmt: skip
 
     def start(self, *more: str) -> None:
         self.program = self.site._program(
