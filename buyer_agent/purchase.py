@@ -324,7 +324,8 @@ class Purchase:
             return False
         if self._ended_at is None:
             return False
-        if payer is None or payer.refused or payer.settled_up:
+        too_late = ORDER.index(self._state) >= ORDER.index("settling")  # nothing is taken any more: the last frame is only seen
+        if payer is None or payer.refused or payer.settled_up or (too_late and payer.follower.stopped):
             return not self._unsent
         return time.monotonic() - self._ended_at > LOST_S
 
