@@ -25,11 +25,18 @@ BUSY_TIMEOUT_S = 20
 """How long a writer waits for SQLite's one write lock: far above the longest transaction, below an agent's patience."""
 
 
+CHECKPOINT_PAGES = 4_000
+"""Pages of the write-ahead log before they are copied into the file: 16 MiB. A batch of payments touches some 300 pages, much the same ones
+each time: copied four times as seldom as by default, most are written once for many commits. Every commit is synced either way.
+"""
+
+
 def _on_connect(connection: Any, _record: Any) -> None:
     connection.isolation_level = None  # SQLAlchemy says BEGIN itself (see `_on_begin`)
     cursor = connection.cursor()
     cursor.execute("PRAGMA journal_mode=WAL")
     cursor.execute("PRAGMA synchronous=FULL")  # NORMAL loses acknowledged money at a power cut
+    cursor.execute(f"PRAGMA wal_autocheckpoint={CHECKPOINT_PAGES}")
     cursor.execute("PRAGMA foreign_keys=ON")
     cursor.close()
 
