@@ -99,7 +99,7 @@ def _figure(name: str, inside: Inside, bare: Callable[[bytes], None]) -> Figure:
     fleets = [Fleet(inside, SESSIONS) for _ in range(CLIENTS)]
     size = len(fleets[0].requests(1)[0])
     with _server(inside) as url:
-        rate = max(_rate(url, fleets[:1]), _rate(url, fleets))  # alone, and both at once: whichever the machine's cores serve better
+        rate = max(_rate(url, fleets[:1]), _rate(url, fleets))  # alone, and both at once: as the cores have it
     verified, committed = _bare_verifications(), _commits(bare, size, 20) * A_REQUEST
     how = (
         f"{A_REQUEST} payments of {SESSIONS} sessions/request, 1 request/commit, 1 or {CLIENTS} clients at once, over HTTP; every signature "
