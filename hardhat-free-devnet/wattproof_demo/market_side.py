@@ -173,6 +173,11 @@ class BuyerProgram:
                 lines += [f"[{section}]", *(f"{key} = {json.dumps(value)}" for key, value in values.items())]
         self._config.write_text("\n".join(lines) + "\n")
 
+    def pay_key_signer(self) -> Signer:
+        """Its pay key, as a thief of the device would have it."""
+        file = next((self.state / "keys").glob("*.json"))
+        return Signer(bytes(KeyFiles.decrypt(json.loads(file.read_text()), self._passphrase.read_text())))
+
     def start(self, *more: str) -> None:
         self.stack.processes.start(
             self.name, "buyer_agent", "run", "--state", str(self.state), "--config", str(self._config), "--passphrase-file",

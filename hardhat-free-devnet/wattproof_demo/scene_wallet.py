@@ -5,11 +5,17 @@ over-reported frame, and is stopped by its owner's daily cap.
 from __future__ import annotations
 
 import json
+import secrets
 import time
 from datetime import UTC, datetime
 from typing import Any
 
+from chain.errors import Reverted
+from chain.wallet_calls import Wallets
+from protocol.eip712 import digest, from_json
 from protocol.evidence import Reason
+from protocol.money import Open, Terms, session_id
+from protocol.wallet import parse_policy, wallet_domain
 
 from .house import start_house
 from .market_side import BuyerProgram, OwnedWallet, Provider, wait_for
@@ -19,7 +25,8 @@ from .stack import Choices, Stack
 
 LOAD_WATTS = 3_600
 """A watt-hour a second."""
-DAY_MICRO_PER_KWH, EVENING_MICRO_PER_KWH, OTHER_MICRO_PER_KWH = 200_000, 600_000, 300_000
+DAY_MICRO_PER_KWH, EVENING_MICRO_PER_KWH, OTHER_MICRO_PER_KWH = 50_000, 320_000, 300_000
+"""The device prices the load of its next minute: Sunside is cheaper for that while a part of it lies before the evening."""
 BAND_AHEAD_S = 20
 MONEY = {"lock_micro": 3_000, "step_micro": 3_000, "low_micro": 1_500, "day_micro": 10**7}
 DAY_CAP = "0.018"
@@ -77,7 +84,7 @@ class WalletScene:
         screen.step("A device gets a wallet: the owner sets what its pay key may do, and funds it before it is even there")
         self.buyer = BuyerProgram(stack, "buyer")
         self.wallet = OwnedWallet(stack, bytes.fromhex(stack.point["device"][2:]), 5, "device")
-        self.wallet.make(self.buyer.pay_key, per_kwh="0.60", per_session="0.02", per_day=DAY_CAP, fund="1")
+        self.wallet.make(self.buyer.pay_key, per_kwh="0.40", per_session="0.02", per_day=DAY_CAP, fund="1")
         state = self.wallet.state()
         screen.check(f"wallet {self.wallet.hex}: {money(state.free_micro)} free, nothing locked", state.free_micro == 1_000_000)
         own_meter = {"url": str(stack.state / "rig" / "own-meter"), "class_ppm": CLASS_PPM, "drift_window_s": 60, "initial_baud": 9_600}
@@ -88,13 +95,12 @@ class WalletScene:
     def _publish(self) -> None:
         """Both offers on the chain. The evening band begins 20 s after the device can start, on the next whole minute."""
         watts = self.stack.choices.rated_watts
-        hour_ahead = int(time.time()) + 3_600
-        self.nightwind.offer(even_tariff(), 1_000_000, {"WIND": 1_000_000}, watts)
+        hashes = [self.nightwind.offer(even_tariff(), 1_000_000, {"WIND": 1_000_000}, watts)]
         ready_by = int(time.time()) + 10
         self.evening_s = -(-(ready_by + BAND_AHEAD_S) // 60) * 60
-        assert self.evening_s < hour_ahead
-        self.sunside.offer(banded_tariff(self.evening_s), 800_000, {"SOLAR": 800_000, "GRID_MIX": 200_000}, watts)
-        self.screen.check("both offers stand on the chain by their hashes", True)
+        hashes.append(self.sunside.offer(banded_tariff(self.evening_s), 800_000, {"SOLAR": 800_000, "GRID_MIX": 200_000}, watts))
+        standing = [self.stack.client.offer(bytes.fromhex(each[2:])) for each in hashes]
+        self.screen.check("both offers stand on the chain by their hashes", None not in standing)
         pause = self.evening_s - BAND_AHEAD_S - time.time()
         if pause > 0:
             self.screen.tell(f"the evening band begins on a whole minute: waiting {pause:.0f} s, so that it is {BAND_AHEAD_S} s ahead")
@@ -112,8 +118,6 @@ class WalletScene:
         screen.tell(choice["why"])
         screen.check("it chose Sunside: cheapest until the evening", self._seller(0) == self.sunside.operator_id)
         screen.check("it opened without gas and without a chain connection, on its pay key's signature alone", bool(opened))
-        topped = buyer.wait("topped up", 1, 40)
-        screen.check(f"it topped up by itself, to {money(topped['lockMicro'])}, before its credit was short", topped["lockMicro"] == 6_000)
 
     def switch(self) -> None:
         screen, buyer = self.screen, self.buyer
@@ -127,6 +131,8 @@ class WalletScene:
         stop = self._registers(Reason.STOP)[0]
         same = f"the register where one session ended is where the next began, {energy(start)}: no watt-hour between, none twice"
         screen.check(same, start == stop, f"{stop} and {start}")
+        topped = buyer.wait("topped up", 1, 40)
+        screen.check(f"it tops up by itself, to {money(topped['lockMicro'])}, before its credit is short", topped["lockMicro"] == 6_000)
         late = first["disconnectedAtS"] - self.evening_s
         screen.tell(f"supply was disconnected {late} s after the band began, and reconnected for the next session")
 
@@ -167,8 +173,25 @@ class WalletScene:
         locked = self.wallet.state().locked_today_micro
         screen.check(f"stopped by its owner's cap: {money(locked)} of {money(DAY_CAP_MICRO)} were locked today", locked <= DAY_CAP_MICRO
                      and DAY_CAP_MICRO - locked < MONEY["step_micro"] and "day" in ended["why"], ended["why"])  # fmt: skip
-        screen.check("the chain refuses more as well: the policy stands there, whoever holds the pay key", True)
         buyer.stop()
+        refusal = self._chain_refusal()
+        screen.check("the chain itself refuses more from the pay key, whoever holds it: AboveDayLimit", refusal == "AboveDayLimit", refusal)
+
+    def _chain_refusal(self) -> str:
+        """The contract's error where the pay key signs for a session above the day's limit, past its own agent."""
+        client, wallet = self.stack.client, self.wallet
+        view = self.stack_view(self._sessions()[2], "quoted")
+        terms = from_json(Terms, view["terms"])._replace(salt=secrets.token_bytes(32), latest_end_s=int(time.time()) + 600)
+        chain_id = client.deployment.chain_id
+        order = Open(session_id(terms, chain_id, client.deployment.escrow), MONEY["step_micro"], int(time.time()) + 300)
+        signature = self.buyer.pay_key_signer().sign(digest(wallet_domain(chain_id, wallet.address), order))
+        policy = parse_policy(json.loads(wallet.policy_file.read_text()))
+        call = Wallets(client.deployment).open_by_signature(terms, order, policy, signature)
+        try:
+            client.call(call.to, call.data)
+        except Reverted as error:
+            return error.name
+        return "nothing: it was taken"
 
     def settle(self) -> None:
         stack, screen = self.stack, self.screen
