@@ -183,4 +183,3 @@ class Buyer:
 def now_s() -> int:
     """UTC seconds. The buyer's clock decides what is paid (nothing from the future), never what was used."""
     return int(time.time())
-

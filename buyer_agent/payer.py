@@ -146,8 +146,10 @@ class Payer:
     def _passed(self, seen: Seen) -> bool:
         """Whether the frame signed for came by, or this one is the next of it."""
         paid = self._live.paid
-        return not paid.sequence or (self.judged is not None and self.judged.sequence >= paid.sequence) or any(
-            waiting.sequence == paid.sequence for waiting, _ in self._waiting
+        return (
+            not paid.sequence
+            or (self.judged is not None and self.judged.sequence >= paid.sequence)
+            or any(waiting.sequence == paid.sequence for waiting, _ in self._waiting)
         )
 
     def _signed(self, amount_micro: int, frame: bytes) -> dict[str, Any]:

@@ -344,4 +344,3 @@ class Purchase:
 
     def _save(self, live: Live | None, kind: str, **event: Any) -> None:
         self._buyer.journal.save(self._buyer.journal.state.model_copy(update={"live": live}), kind, **event)
-

@@ -34,7 +34,7 @@ def overview(state: Path) -> dict[str, Any]:
     session = None if live is None else {
         "session": "0x" + live.session.hex(), "offer": None if live.offer is None else "0x" + live.offer.hex(),
         "lockMicro": live.lock_micro, "paidMicro": live.paid.amount_micro, "throughRecord": live.paid.sequence,
-        "openedAtS": live.opened_at_s, "stopping": live.why, "refused": live.refused,
+        "openedAtS": live.opened_at_s, "stopping": live.why, "refused": live.refused, "terms": live.quote["terms"],
     }  # fmt: skip
     return {
         "session": session, "dayNumber": last.day, "lockedThatDayMicro": last.day_micro, "paymentsKept": payments,

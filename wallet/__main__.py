@@ -200,7 +200,7 @@ def withdraw(
 @app.command()
 @_sentences
 def close(
-    terms: Annotated[Path, typer.Argument(help='JSON with the session\'s "terms": from the buyer\'s agent, a quote or a bundle.')],
+    terms: Annotated[Path, typer.Argument(help='JSON with the session\'s "terms": from `buyer_agent show --json`, or a quote.')],
     at: typer.Context,
 ) -> None:  # fmt: skip
     """End a session from the chain alone: ask to close, wait the agreed delay, close. Run again, it goes on."""
@@ -211,6 +211,8 @@ def close(
     from .policies import read_json
 
     document = read_json(terms, 'JSON with the session\'s "terms"')
+    if isinstance(document, dict) and isinstance(document.get("session"), dict):
+        document = document["session"]  # what `buyer_agent show --json` prints
     if isinstance(document, dict) and "terms" in document:
         document = document["terms"]
     if not isinstance(document, dict):

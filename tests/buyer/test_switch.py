@@ -42,8 +42,16 @@ class Seller:
         limits = {"maxMicroPerKwh": per_kwh, "maxMicroPerHour": 0, "maxFlatMicro": 0}
         source = {"renewablePpm": renewable_ppm, "mix": [{"source": "GRID_MIX", "sharePpm": 1_000_000}]}
         body = signed_offer(book, self.key, [point], self.number, name=self.name, tariff=tariff, ceilings=limits, energySource=source)
-        self.world.call("POST", "/api/v1/offers", body, token=self.token, expect=201)
+        eventually("the provider's admission is final", lambda: self._posted(body))
         return hash_of(body, book)
+
+    def _posted(self, body: dict[str, Any]) -> bool:
+        world = self.world
+        answer = world.request(
+            "POST", lambda: world.url + "/api/v1/offers", lambda: {"Authorization": f"Bearer {self.token}"}, json=body
+        )  # fmt: skip
+        assert answer.status_code == 201 or answer.json()["type"].endswith("offer-provider-unregistered"), answer.text
+        return answer.status_code == 201
 
 
 def tariff(name: str, *elements: dict[str, Any]) -> dict[str, Any]:
