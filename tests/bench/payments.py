@@ -99,12 +99,12 @@ def _figure(name: str, inside: Inside, bare: Callable[[bytes], None]) -> Figure:
     fleets = [Fleet(inside, SESSIONS) for _ in range(CLIENTS)]
     size = len(fleets[0].requests(1)[0])
     with _server(inside) as url:
-        rate = max(_rate(url, fleets[:1]), _rate(url, fleets))  # alone, and both at once: as the cores have it
+        rate = max(_rate(url, fleets[:1]), _rate(url, fleets))  # alone, and both at once
     verified, committed = _bare_verifications(), _commits(bare, size, 20) * A_REQUEST
     how = (
-        f"{A_REQUEST} payments of {SESSIONS} sessions/request, 1 request/commit, 1 or {CLIENTS} clients at once, over HTTP; every signature "
-        f"recovered, every payment kept; bare libsecp256k1 {verified:,.0f} verifications/s/core, the same bytes in bare synced commits "
-        f"{committed:,.0f} payments/s"
+        f"{A_REQUEST} payments of {SESSIONS} sessions/request, 1 request/commit, 1 or {CLIENTS} clients at once, over HTTP; every "
+        f"signature recovered, every payment kept; bare libsecp256k1 {verified:,.0f} verifications/s/core, the same bytes in bare synced "
+        f"commits {committed:,.0f} payments/s"
     )
     goal = f"≥ {GOAL_RATE:,} payments/s in requests of {A_REQUEST}"
     return figure(f"payments_per_second_{name}", rate, "payments/s", verified, goal, rate >= GOAL_RATE, how)

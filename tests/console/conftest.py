@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from protocol.keys import Signer
 from tests.console.house import Holding, House, furnish
 
 
@@ -27,9 +26,6 @@ def first(house: House) -> Iterator[Holding]:
 
 @pytest.fixture(scope="session")
 def second(house: House, first: Holding) -> Iterator[Holding]:
-    payee = Signer.create()
-    made = house.call("POST", "/api/v1/operators", {"name": "Second & Sons", "payee": "0x" + payee.address.hex()})
-    house.payees[made["operatorId"]] = payee
-    holding = furnish(house, made["operatorId"])
+    holding = furnish(house, house.operator("Second & Sons"))
     yield holding
     holding.agent.close()

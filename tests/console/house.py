@@ -97,6 +97,13 @@ class House:
             db.flush()
             assert apply(db, self.service, row, body)
 
+    def operator(self, name: str) -> int:
+        """Another operator, whose account's key the test holds."""
+        payee = Signer.create()
+        made: int = self.call("POST", "/api/v1/operators", {"name": name, "payee": "0x" + payee.address.hex()})["operatorId"]
+        self.payees[made] = payee
+        return made
+
     def user(self, name: str, role: str, operator_id: int, **more: Any) -> dict[str, Any]:
         body = {"name": name, "role": role, "operatorId": operator_id, "password": PASSWORD} | more
         made: dict[str, Any] = self.call("POST", "/api/v1/users", body)

@@ -33,21 +33,23 @@ def bounded(examples: int) -> Any:
 @pytest.fixture(scope="module")
 def fuzzed(house: House) -> Iterator[Holding]:
     """An operator of its own: whatever the calls end, switch off or disable is not another test's."""
-    made = house.call("POST", "/api/v1/operators", {"name": "Fuzzed", "payee": "0x" + "77" * 20})
-    holding = furnish(house, made["operatorId"])
+    holding = furnish(house, house.operator("Fuzzed"))
     yield holding
     holding.agent.close()
 
 
 def hold_to_its_word(case: Any, house: House, holding: Holding) -> None:
     """Real ids half of the time: what never gets past `not found` tests little."""
-    real = {"point_id": holding.point_id, "session": holding.session, "epoch_id": holding.epoch_id, "tariff_hash": holding.tariff_hash}
+    real = {
+        "point_id": holding.point_id, "session": holding.session, "epoch_id": holding.epoch_id, "tariff_hash": holding.tariff_hash,
+        "offer_hash": holding.offer_hash, "address": holding.wallet,
+    }  # fmt: skip
     if case.path_parameters and len(str(case.path_parameters)) % 2:
         case.path_parameters = {name: real.get(name, value) for name, value in case.path_parameters.items()}
     case.headers = {**(case.headers or {}), "Authorization": f"Bearer {holding.tokens['admin']}"}
     case.cookies = {}
-    # Without a chain this house is not ready, and /readyz says so with 503: as its document says.
-    checks = CHECKS[1:] if case.path == "/readyz" else CHECKS
+    # Without a chain this house is not ready, and what asks the chain says so with 503: as its document says.
+    checks = CHECKS[1:] if case.path in ("/readyz", "/api/v1/wallets/{address}") else CHECKS
     case.call_and_validate(base_url=house.url, checks=checks, timeout=20)
 
 
