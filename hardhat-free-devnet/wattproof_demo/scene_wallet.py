@@ -28,9 +28,10 @@ LOAD_WATTS = 3_600
 DAY_MICRO_PER_KWH, EVENING_MICRO_PER_KWH, OTHER_MICRO_PER_KWH = 50_000, 320_000, 300_000
 """The device prices the load of its next minute: Sunside is cheaper for that while a part of it lies before the evening."""
 BAND_AHEAD_S = 20
-MONEY = {"lock_micro": 3_000, "step_micro": 3_000, "low_micro": 1_500, "day_micro": 10**7}
-DAY_CAP = "0.018"
-DAY_CAP_MICRO = 18_000
+MONEY = {"lock_micro": 6_000, "step_micro": 6_000, "low_micro": 4_500, "day_micro": 10**7}
+"""A top-up is asked for 15 s of load before the lock ends: it takes a few blocks to be final."""
+DAY_CAP = "0.030"
+DAY_CAP_MICRO = 30_000
 OVER_REPORT_PPM = 250_000
 CLASS_PPM = 20_000
 RESOLUTION_MICRO = 3_600
@@ -132,7 +133,7 @@ class WalletScene:
         same = f"the register where one session ended is where the next began, {energy(start)}: no watt-hour between, none twice"
         screen.check(same, start == stop, f"{stop} and {start}")
         topped = buyer.wait("topped up", 1, 40)
-        screen.check(f"it tops up by itself, to {money(topped['lockMicro'])}, before its credit is short", topped["lockMicro"] == 6_000)
+        screen.check(f"it tops up by itself, to {money(topped['lockMicro'])}, before its credit is short", topped["lockMicro"] == 12_000)
         late = first["disconnectedAtS"] - self.evening_s
         screen.tell(f"supply was disconnected {late} s after the band began, and reconnected for the next session")
 
