@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import func, select
+from sqlalchemy import Select, func, select
 from sqlalchemy.orm import Session
 
 from protocol.eip712 import Domain, digest, from_json, money_domain, to_json
@@ -22,11 +22,14 @@ from ..errors import NotFound, Refused, Unavailable
 from ..hexes import to_hex
 from ..models import OfferPoint, OfferRow, Operator, Point, PointSeller, ProviderRow
 from ..onchain.outbox import intend, intents_of
-from .sellers import may_sell
+from .sellers import MAX_SELLERS, may_sell
 
 MAX_AHEAD_S = 366 * 86_400
 """An offer that ends later than in a year is a slip of the pen, and could not be taken back if its key were lost."""
-MAX_LISTED = 200
+MAX_AT_POINT = 8
+"""Offers of one seller that stand at one point: day, night and week-end, each with its successor. More would only crowd out others."""
+MAX_LISTED = (MAX_SELLERS + 1) * MAX_AT_POINT
+"""Everything that may stand at one point: of its host and of all whom it lets sell there."""
 
 
 def put_offer(db: Session, service: Service, operator_id: int, body: dict[str, Any]) -> OfferRow:
@@ -68,6 +71,22 @@ def _check_here(db: Session, service: Service, operator_id: int, signed: SignedO
         point = db.get(Point, point_id)
         if point is None or not may_sell(db, point, operator_id):
             raise Refused("offer-point", f"this operator does not sell at a point {point_id!r}", "document.points")
+    full = _full_point(db, operator_id, signed.document.points, service.now_s())
+    if full is not None:
+        detail = f"{MAX_AT_POINT} offers of this operator stand at the point {full!r}; withdraw one first"
+        raise Refused("offer-many", detail, "document.points")
+
+
+def _full_point(db: Session, operator_id: int, points: tuple[str, ...], now_s: int) -> str | None:
+    """A point of these at which the operator has all the offers it may have, on the chain or on their way there."""
+    return db.scalar(
+        select(OfferPoint.point_id).join(OfferRow, OfferRow.hash == OfferPoint.offer)
+        .where(
+            OfferPoint.point_id.in_(points), OfferRow.operator_id == operator_id, OfferRow.valid_until_s > now_s,
+            OfferRow.withdraw_asked_at_s.is_(None), OfferRow.withdrawn_at_s.is_(None),
+        )
+        .group_by(OfferPoint.point_id).having(func.count() >= MAX_AT_POINT).order_by(OfferPoint.point_id).limit(1)
+    )  # fmt: skip
 
 
 def _keep(
@@ -166,7 +185,16 @@ def state_of(db: Session, row: OfferRow, now_s: int) -> str:
 
 
 def open_offers(db: Session, now_s: int, point_id: str | None = None) -> list[OfferRow]:
-    """What stands now or begins later, by provider and number: on the chain, not ended, not withdrawn, its provider on the book."""
+    """What stands now or begins later, by provider and number: on the chain, not ended, not withdrawn, its provider on the book.
+
+    At a point that is all there is. Over all points at most `MAX_LISTED`, of each seller its highest numbers first: none hides another.
+    """
+    rank = func.row_number().over(partition_by=OfferRow.operator_id, order_by=OfferRow.number.desc())
+    found = db.scalars(_standing(now_s, point_id).order_by(rank, OfferRow.provider).limit(MAX_LISTED))
+    return sorted(found, key=lambda row: (row.provider, -row.number))
+
+
+def _standing(now_s: int, point_id: str | None) -> Select[OfferRow]:
     query = (
         select(OfferRow).join(ProviderRow, ProviderRow.provider == OfferRow.provider)
         .where(
@@ -174,28 +202,29 @@ def open_offers(db: Session, now_s: int, point_id: str | None = None) -> list[Of
             OfferRow.withdraw_asked_at_s.is_(None), OfferRow.valid_until_s > now_s,
         )
     )  # fmt: skip
-    if point_id is not None:
-        sells = select(PointSeller.seller_id).where(PointSeller.point_id == point_id)
-        host = select(Point.operator_id).where(Point.id == point_id)
-        query = query.join(OfferPoint, OfferPoint.offer == OfferRow.hash).where(
-            OfferPoint.point_id == point_id, OfferRow.operator_id.in_(sells.union_all(host))
-        )
-    return list(db.scalars(query.order_by(OfferRow.provider, OfferRow.number.desc()).limit(MAX_LISTED)))
+    if point_id is None:
+        return query
+    sells = select(PointSeller.seller_id).where(PointSeller.point_id == point_id)
+    host = select(Point.operator_id).where(Point.id == point_id)
+    return query.join(OfferPoint, OfferPoint.offer == OfferRow.hash).where(
+        OfferPoint.point_id == point_id, OfferRow.operator_id.in_(sells.union_all(host))
+    )
 
 
 def standing_offer(db: Session, found: bytes, point_id: str, now_s: int) -> tuple[OfferRow, OfferDocument]:
     """The offer a quote at this point is asked under, if it counts there now. Raises `Refused`, or `NotFound`."""
     row = get_offer(db, found)
-    own = [each for each in open_offers(db, now_s, point_id) if each.provider == row.provider and each.valid_from_s <= now_s]
-    if own and own[0].hash == row.hash:
+    of_provider = _standing(now_s, point_id).where(OfferRow.provider == row.provider, OfferRow.valid_from_s <= now_s)
+    counts = db.scalar(of_provider.order_by(OfferRow.number.desc()).limit(1))
+    if counts is not None and counts.hash == row.hash:
         return row, parse_document(jsons.loads(row.document))
     state = state_of(db, row, now_s)
     if state != "published":
         raise Refused(f"offer-{state}", f"the offer is {state}", "offerHash")
     if row.valid_from_s > now_s:
         raise Refused("offer-validity", f"the offer is valid from {row.valid_from_s} on, it is {now_s}", "offerHash")
-    if own and own[0].number > row.number:
-        raise Refused("offer-replaced", f"offer {own[0].number} of the same provider counts here now", "offerHash")
+    if counts is not None and counts.number > row.number:
+        raise Refused("offer-replaced", f"offer {counts.number} of the same provider counts here now", "offerHash")
     raise Refused("offer-point", "the offer is not for this point, or its provider does not sell here (any more)", "offerHash")
 
 
