@@ -48,14 +48,16 @@ class Market:
     def flood(self, db: Session, like: bytes) -> None:
         """More offers of the pushing one than are listed, from before there was a limit at a point."""
         one = get_offer(db, like)
-        for number in range(1_000, 1_000 + MAX_LISTED + 1):
-            made = os.urandom(32)
-            db.add(OfferRow(
+        hashes = [os.urandom(32) for _ in range(MAX_LISTED + 1)]
+        db.add_all(
+            OfferRow(
                 operator_id=one.operator_id, hash=made, provider=one.provider, number=number, valid_from_s=one.valid_from_s,
                 valid_until_s=one.valid_until_s, offer=one.offer, signature=one.signature, document=one.document,
                 tariff_hash=one.tariff_hash, made_at_s=one.made_at_s, published_at_s=one.made_at_s,
-            ))  # fmt: skip
-            db.add(OfferPoint(operator_id=one.operator_id, offer=made, point_id=self.point_id))
+            ) for number, made in enumerate(hashes, 1_000)
+        )  # fmt: skip
+        db.flush()
+        db.add_all(OfferPoint(operator_id=one.operator_id, offer=made, point_id=self.point_id) for made in hashes)
 
 
 def test_a_seller_has_a_few_offers_at_a_point(inside: Inside) -> None:
