@@ -1,4 +1,5 @@
-"""What the seller's frames say, believed only as far as it can be checked: signature, chain, sequence, root, time; and what it costs.
+"""What the seller's frames say, believed only as far as it can be checked: signature, chain, sequence, root, time, and what the connection
+can carry; and what it costs.
 
 Pure. A `Follower` takes the frames of one session in order and prices them with the agreed tariff by itself. The first thing that is wrong
 ends it: a `Disagreement` names the frame and why.
@@ -11,6 +12,7 @@ from typing import NamedTuple
 from protocol.errors import PricingError, ProtocolError
 from protocol.evidence import Flag, Reason, Record
 from protocol.keys import check_signature
+from protocol.plausibility import most_milliwatt_hours
 from protocol.pricing import Pricer
 from protocol.wire import SignedFrame, decode_frame
 
@@ -21,6 +23,9 @@ AHEAD_S = 15
 """How far a record may end ahead of our clock: two clocks set by NTP, and whole seconds. Time costs money, so the future is not paid."""
 OPENED_BEFORE_S = 60
 """How much earlier than the opening the START may stand: block times run up to that far ahead of the clock."""
+
+MAX_STEP_MILLIWATT_HOURS = 100_000
+"""The coarsest register paid for, 0.1 kWh. The seller states its step, and steps excuse energy here and beside the own meter."""
 
 
 class Seen(NamedTuple):
@@ -45,10 +50,12 @@ class Register(NamedTuple):
 
 
 class Follower:
-    """Checks and prices one session's frames."""
+    """Checks and prices one session's frames. `connection_watts`: what the buyer's own side can carry, where that is known."""
 
-    def __init__(self, agreed: Agreed, opened_at_s: int) -> None:
+    def __init__(self, agreed: Agreed, opened_at_s: int, connection_watts: int | None = None) -> None:
         self._agreed, self._opened_at_s = agreed, opened_at_s
+        rated_watts = agreed.terms.rated_watts
+        self._most_watts = rated_watts if connection_watts is None else min(rated_watts, connection_watts)
         self.pricer = Pricer(agreed.tariff, opened_at_s)
         self.started: Register | None = None
         self.last: Register | None = None
@@ -114,6 +121,7 @@ class Follower:
             self.pricer.add(record)
         except PricingError as error:
             raise Disagreement("price", f"a record cannot be priced: {error}", frame=digest) from None
+        self._check_carried(record, digest)
         self.last_record = record
         if record.reason == Reason.SWAP:
             raise Disagreement("swap", "the meter is being changed; the session ends with the old one", frame=digest)
@@ -124,3 +132,15 @@ class Follower:
         if self.started is None:
             self.started = self.last
         self.stopped = record.reason == Reason.STOP
+
+    def _check_carried(self, record: Record, digest: bytes) -> None:
+        """The session's energy so far can have come through the connection since it started, by the rule of the meter's own agent."""
+        step = record.step_milliwatt_hours
+        if step > MAX_STEP_MILLIWATT_HOURS:
+            coarse = f"the register goes in steps of {step} mWh; at most {MAX_STEP_MILLIWATT_HOURS} mWh are paid for"
+            raise Disagreement("step", coarse, frame=digest)
+        seconds = record.end_s - (record.end_s if self.started is None else self.started.at_s)
+        counted, most = self.pricer.energy_milliwatt_hours, most_milliwatt_hours(self._most_watts, seconds, step)
+        if counted > most:
+            why = f"{counted} mWh in the {seconds} s since the start; a connection of {self._most_watts} W carries at most {most} mWh"
+            raise Disagreement("rating", why, frame=digest, seller_milliwatt_hours=counted)

@@ -33,8 +33,9 @@ class Payer:
     def __init__(
         self, agreed: Agreed, opened_at_s: int, journal: Journal, signer: Signer, chain_id: int, escrow: bytes, *,
         series: Series | None = None, comparison: Comparison | None = None, patience_s: int = 30,
+        connection_watts: int | None = None,
     ) -> None:  # fmt: skip
-        self.follower = Follower(agreed, opened_at_s)
+        self.follower = Follower(agreed, opened_at_s, connection_watts)
         self._session, self._journal, self._signer = agreed.session, journal, signer
         self._domain = money(chain_id, escrow)
         self._patience_s = patience_s

@@ -134,6 +134,7 @@ class Purchase:
         self._payer = Payer(
             self._agreed, live.opened_at_s, buyer.journal, buyer.signer, buyer.settings.chain_id, buyer.settings.escrow,
             series=series, comparison=comparison, patience_s=buyer.settings.patience_s,
+            connection_watts=buyer.settings.connection_watts,
         )  # fmt: skip
 
     def _own(self, live: Live) -> tuple[Series | None, Comparison | None]:

@@ -59,6 +59,8 @@ def read_quote(answer: Any, wish: Wish, offer: SignedOffer | None, now_s: int) -
         check_terms(offer, terms, wish.point)
     except OfferRefused as error:
         raise Refused(error.code, str(error)) from None
+    if terms.rated_watts > offer.document.max_watts:
+        raise Refused("rating", f"the terms name {terms.rated_watts} W, the offer delivers at most {offer.document.max_watts} W")
     return agreed
 
 

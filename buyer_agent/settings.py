@@ -67,6 +67,8 @@ class Settings(Strict):
     point: str = Field(pattern=r"^[0-9A-Za-z_-]{1,32}$")
     patience_s: int = Field(default=30, ge=1, le=3_600)
     poll_s: int = Field(default=5, ge=1, le=3_600)
+    connection_watts: int | None = Field(default=None, ge=1, le=100_000_000)
+    """What the device's own connection can carry: energy beyond it is not paid, whatever rating the seller states."""
     preference: Preference
     money: Money
     own_meter: OwnMeterSettings | None = None

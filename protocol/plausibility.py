@@ -1,7 +1,7 @@
-"""How much a register can honestly have risen between two records: one rule for agent, service and auditor.
+"""How much a register can honestly have risen between two records: one rule for agent, service, auditor and buyer.
 
-It tells a broken register from a working one; it is not a bound on money. Money is bounded by the escrow, which knows neither overload nor
-jitter (`money.deliverable_milliwatt_hours`).
+It tells a broken register from a working one, and a buyer what it need not pay for. A metered charge is bounded by the escrow, which knows
+neither overload nor jitter (`money.deliverable_milliwatt_hours`).
 """
 
 from __future__ import annotations

@@ -18,8 +18,9 @@ from buyer_agent.settings import Settings
 from onsite.errors import OnsiteError
 from protocol.errors import Malformed
 from protocol.keys import Signer
+from protocol.money import session_id
 from protocol.wallet import Policy, policy_document
-from tests.buyer.paper import Paper, now_s
+from tests.buyer.paper import CHAIN_ID, ESCROW, POINT, Paper, now_s
 from tests.service.world import ENVIRONMENT, ROOT
 
 GOOD: dict[str, Any] = {
@@ -194,8 +195,6 @@ def test_a_quote_that_does_not_agree_with_itself_is_refused(tmp_path: Path, chan
 )  # fmt: skip
 def test_terms_that_are_not_what_was_asked_for_are_refused(tmp_path: Path, changes: dict[str, Any], code: str) -> None:
     from buyer_agent.errors import Refused
-    from protocol.money import session_id
-    from tests.buyer.paper import CHAIN_ID, ESCROW
 
     paper = Paper(tmp_path)
     wish = paper.wish()
@@ -204,6 +203,23 @@ def test_terms_that_are_not_what_was_asked_for_are_refused(tmp_path: Path, chang
     with pytest.raises(Refused) as error:
         read_quote(paper.quote(), wish, None, now_s())
     assert error.value.code == code
+
+
+def test_terms_rated_above_the_offer_are_refused(tmp_path: Path) -> None:
+    """The rating bounds what is paid without an own meter: a seller may not raise it after its offer was chosen."""
+    from buyer_agent.errors import Refused
+    from protocol.offer import parse_offer
+    from tests.vectors import offers
+
+    paper, by = Paper(tmp_path), Signer.create()
+    paper.terms = paper.terms._replace(payee=by.address)
+    paper.session = session_id(paper.terms, CHAIN_ID, ESCROW)
+    stated = offers.document(by, paper.tariff.document, points=[POINT], maxWatts=paper.terms.rated_watts)
+    read_quote(paper.quote(), paper.wish(), parse_offer(offers.item(by, stated)), now_s())
+    lower = parse_offer(offers.item(by, {**stated, "maxWatts": paper.terms.rated_watts - 1}))
+    with pytest.raises(Refused, match="delivers at most") as error:
+        read_quote(paper.quote(), paper.wish(), lower, now_s())
+    assert error.value.code == "rating"
 
 
 def test_the_journal_keeps_what_was_signed(tmp_path: Path) -> None:
