@@ -8,8 +8,10 @@ an event each count once.
 from __future__ import annotations
 
 import os
+from functools import partial
 from typing import NamedTuple
 
+import structlog
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
@@ -26,8 +28,10 @@ from ..people.alarms import AlarmKind, clear_alarm, open_alarm, raise_alarm
 from ..providers.accounts import RailAccount
 from ..providers.rail import PaymentState, RailRefused
 from . import movements
+from .guards import HELD, Guard, held_last
 from .rows import In, deposits_in, get_deposit, step
 
+log = structlog.get_logger()
 MAX_UNPAID = 10_000
 """Payments made ready and not paid: anybody may ask for one, and each is a row here and an object at the provider, for a day."""
 DAY_S = 86_400
@@ -108,6 +112,8 @@ def look_again(service: Service, account: RailAccount, writing: Writing, deposit
     with writing() as db:
         row = get_deposit(db, deposit_id, lock=True)
         row.look_again = False
+        if row.why.startswith(HELD):
+            row.why = ""
         if row.state == In.AWAITING and found.expired:
             step(row, In.EXPIRED, "nobody paid in time")
         if found.dispute and row.dispute != found.dispute:
@@ -119,34 +125,59 @@ def look_again(service: Service, account: RailAccount, writing: Writing, deposit
     return found
 
 
-def mint_due(service: Service, client: ChainClient, writing: Writing) -> None:
-    """Mint what is paid, the oldest first, each only after its payment was read again; what the day's cap does not hold waits by name."""
+def hold(service: Service, writing: Writing, deposit_id: bytes, why: str) -> None:
+    """Say what holds up this deposit; nothing is written where it says so already."""
     with service.db.reading() as db:
-        paid = [(row.id, row.rail) for row in deposits_in(db, In.PAID) if row.rail in service.rails]
+        row = get_deposit(db, deposit_id)
+    if row.why == why or row.state not in (In.CREATING, In.AWAITING, In.PAID):
+        return
+    log.warning("deposit held up", deposit=to_hex(deposit_id), rail=row.rail, why=why)
+    with writing() as db:
+        get_deposit(db, deposit_id, lock=True).why = why
+
+
+def mint_due(service: Service, client: ChainClient, writing: Writing) -> None:
+    """Mint what is paid, the oldest first, each only after its payment was read again; what the day's cap does not hold waits by name.
+
+    A deposit whose payment cannot be read holds up itself only. Raises the first such failure, when all others are done.
+    """
+    with service.db.reading() as db:
+        rows = held_last((row for row in deposits_in(db, In.PAID) if row.rail in service.rails), lambda row: row.why)
+        paid = [(row.id, row.rail) for row in rows]
         under_way = int(db.scalar(select(func.coalesce(func.sum(Deposit.mint_micro), 0)).where(Deposit.state == In.MINTING)) or 0)
     if not paid:
         _cap_alarm(service, writing, [])
         return
     limit, head = client.mint_limit(), client.head()
     waiting: list[int] = []
+    guard = Guard()
     for deposit_id, rail in paid:
         amount = _waits_unasked(service, writing, deposit_id, room_left(limit, head.time_s, under_way))
         if amount is not None:
             waiting += [amount] if amount else []
-            continue
-        truth = look_again(service, service.rails[rail], writing, deposit_id)
-        with writing() as db:
-            row = get_deposit(db, deposit_id, lock=True)
-            amount = _mintable(db, service, row, truth)
-            if row.state != In.PAID or amount is None:
-                continue
-            if limit.minter != service.till.address:
-                row.why = f"the token's minter is {to_hex(limit.minter)}, not this service's till {to_hex(service.till.address)}"
-                raise_alarm(db, service, HOUSE, AlarmKind.MINT_BLOCKED, "till", row.why)
-                continue
-            under_way += amount
-            _mint(db, service, row, amount)
+        elif not guard.is_away(rail):
+            with guard.asking(rail, partial(hold, service, writing, deposit_id)):
+                under_way += _mint_one(service, limit, writing, deposit_id)
     _cap_alarm(service, writing, waiting)
+    guard.report()
+
+
+def _mint_one(service: Service, limit: MintLimit, writing: Writing, deposit_id: bytes) -> int:
+    """Read the payment again and mint what it is now; returns how much is on its way thereby."""
+    with service.db.reading() as db:
+        account = service.rails[get_deposit(db, deposit_id).rail]
+    truth = look_again(service, account, writing, deposit_id)
+    with writing() as db:
+        row = get_deposit(db, deposit_id, lock=True)
+        amount = _mintable(db, service, row, truth)
+        if row.state != In.PAID or amount is None:
+            return 0
+        if limit.minter != service.till.address:
+            row.why = f"the token's minter is {to_hex(limit.minter)}, not this service's till {to_hex(service.till.address)}"
+            raise_alarm(db, service, HOUSE, AlarmKind.MINT_BLOCKED, "till", row.why)
+            return 0
+        _mint(db, service, row, amount)
+        return amount
 
 
 def _waits_unasked(service: Service, writing: Writing, deposit_id: bytes, room: Room) -> int | None:

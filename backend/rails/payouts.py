@@ -6,11 +6,14 @@ refund carries a name, so asking again asks for the same one. What has no rail t
 
 from __future__ import annotations
 
+from functools import partial
+
+import structlog
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from chain.client import ChainClient
-from chain.errors import Reverted
+from chain.errors import ChainError, Reverted, Unreachable
 from protocol.eip712 import digest
 from protocol.hashing import keccak
 from protocol.money import Withdraw
@@ -23,8 +26,10 @@ from ..onchain.outbox import Writing, intend, intents_of
 from ..people.alarms import AlarmKind, clear_alarm, raise_alarm
 from ..providers.accounts import RailAccount
 from ..providers.rail import RailRefused
+from .guards import HELD, Guard, held_last
 from .rows import Out, divide, get_deposit, get_payout, parts_of, payouts_in, step
 
+log = structlog.get_logger()
 MAX_REQUESTED = 16
 """Payouts of one account that the chain was not asked about yet: anybody can send signatures that are none."""
 LEAST_VALID_S = 60
@@ -69,19 +74,33 @@ def order_of(row: Payout, till: bytes) -> Withdraw:
 
 
 def start_due(service: Service, client: ChainClient, writing: Writing) -> None:
-    """Ask the chain whether each requested withdrawal stands; set its charges aside and send it, or refuse it with words."""
+    """Ask the chain whether each requested withdrawal stands; set its charges aside and send it, or refuse it with words.
+
+    One about which the node cannot say holds up itself only. Raises the first such failure, when all others are done.
+    """
     with service.db.reading() as db:
         requested = payouts_in(db, Out.REQUESTED)
+    failed: ChainError | None = None
     for each in requested:
         call = service.calls.withdraw_by_signature(order_of(each, service.till.address), each.signature)
-        refusal = ""
+        refusal = problem = ""
         try:
             client.call(call.to, call.data, sender=service.keys.sender.address)
         except Reverted as error:
             refusal = str(error)
+        except Unreachable:
+            raise
+        except ChainError as error:  # for this call: an account with code may do what the node will not run to its end
+            problem = f"{HELD}{error}"[:300]
+            if service.now_s() > each.deadline_s:
+                refusal = problem
+            failed = failed or error
         with writing() as db:
             row = get_payout(db, each.id, lock=True)
             if row.state != Out.REQUESTED:
+                continue
+            if problem and not refusal:
+                row.why = problem
                 continue
             shares = divide(db, row.account, row.rail, row.amount_micro, lock=True)
             if refusal or isinstance(shares, int):
@@ -90,6 +109,8 @@ def start_due(service: Service, client: ChainClient, writing: Writing) -> None:
             set_aside(db, row, shares)
             step(row, Out.WITHDRAWING)
             intend(db, service, HOUSE, call, kind="payout-withdraw", cause=(row.id,), reference=row.id)
+    if failed is not None:
+        raise failed
 
 
 def part_name(payout_id: bytes, deposit_id: bytes, tries: int) -> bytes:
@@ -151,26 +172,53 @@ def burn(db: Session, service: Service, row: Payout, tries: int = 0) -> None:
 
 
 def refund_due(service: Service, writing: Writing) -> None:
-    """Ask the rail for each part of what is burned. Killed after asking, the next round asks for the same refund by the same name."""
+    """Ask the rail for each part of what is burned. Killed after asking, the next round asks for the same refund by the same name.
+
+    A part that the rail does not answer for holds up itself only. Raises the first such failure, when all others are done.
+    """
     with service.db.reading() as db:
         wanted = [
-            (row.id, service.rails[row.rail], part, get_deposit(db, part.deposit_id).charge_id or "")
+            (row, part, get_deposit(db, part.deposit_id).charge_id or "")
             for row in payouts_in(db, Out.REFUNDING, Out.FAILED) if row.rail in service.rails
             for part in parts_of(db, row.id) if part.state == "waiting"
         ]  # fmt: skip
-    for payout_id, account, part, charge_id in wanted:
-        refund_id, refusal = None, ""
-        try:
-            refund_id = account.rail.refund(charge_id, account.minor(part.amount_micro, "amount"), part.name)
-        except RailRefused as error:
-            refusal = str(error)
-        with writing() as db:
-            row = get_payout(db, payout_id, lock=True)
-            now = db.get_one(PayoutPart, (payout_id, part.deposit_id))
-            if refusal:
-                part_failed(db, service, row, now, refusal)
-            elif now.state == "waiting":
-                now.state, now.refund_id = "asked", refund_id
+    guard = Guard()
+    for row, part, charge_id in held_last(wanted, lambda each: each[1].why):
+        if not guard.is_away(row.rail):
+            with guard.asking(row.rail, partial(_hold, service, writing, part)):
+                _refund(service, service.rails[row.rail], writing, part, charge_id)
+    guard.report()
+
+
+def _refund(service: Service, account: RailAccount, writing: Writing, part: PayoutPart, charge_id: str) -> None:
+    refund_id, refusal = None, ""
+    try:
+        refund_id = account.rail.refund(charge_id, account.minor(part.amount_micro, "amount"), part.name)
+    except RailRefused as error:
+        refusal = str(error)
+    with writing() as db:
+        row = get_payout(db, part.payout_id, lock=True)
+        now = db.get_one(PayoutPart, (part.payout_id, part.deposit_id))
+        if refusal:
+            part_failed(db, service, row, now, refusal)
+        elif now.state == "waiting":
+            now.state, now.refund_id, now.why = "asked", refund_id, ""
+            if row.why.startswith(HELD):
+                row.why = ""
+
+
+def _hold(service: Service, writing: Writing, part: PayoutPart, why: str) -> None:
+    """Say what holds up this part, and with it its payout."""
+    if part.why == why:
+        return
+    log.warning("payout held up", payout=to_hex(part.payout_id), why=why)
+    with writing() as db:
+        now = db.get_one(PayoutPart, (part.payout_id, part.deposit_id))
+        row = get_payout(db, part.payout_id, lock=True)
+        if now.state == "waiting":
+            now.why = why
+            if row.state == Out.REFUNDING:
+                row.why = why
 
 
 def part_done(db: Session, service: Service, row: Payout, part: PayoutPart) -> None:

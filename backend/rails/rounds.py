@@ -5,7 +5,10 @@ A rail that is away holds up itself only. Every round begins from the rows: ther
 
 from __future__ import annotations
 
+import random
 import time
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import structlog
@@ -15,14 +18,15 @@ from sqlalchemy.orm import Session
 from chain.client import ChainClient
 
 from ..context import Service
+from ..errors import LeaseLost, ServiceError
 from ..models import HOUSE, Account, Deposit
 from ..money.ledger import Kind, Ledger
 from ..onchain.outbox import Writing
 from ..people.alarms import AlarmKind, clear_alarm, open_alarm, raise_alarm
 from ..providers.accounts import RailAccount
-from ..providers.rail import RailAway, RailRefused
 from ..store.facts import chain_status, recall, remember
 from . import deposits, hooks, movements, payouts
+from .guards import Guard, held_last
 from .rows import In, deposits_in
 
 log = structlog.get_logger()
@@ -37,29 +41,37 @@ class Rounds:
         self._heard_s: dict[str, int] = {}
 
     def round(self, writing: Writing) -> bool:
-        """One round over everything that waits. Raises what the chain raises while the node is away."""
-        away: list[RailAway | RailRefused] = []
-        for account in self._service.rails.values():
+        """One round over everything that waits. What fails holds up only itself; the first failure is raised when all is done."""
+        service, failed = self._service, list[Exception]()
+        for account in service.rails.values():
             try:
                 self._rail(account, writing)
                 self._well(account, writing)
-            except (RailAway, RailRefused) as error:
-                self._read_at.pop(account.name, None)
+            except LeaseLost:
+                raise
+            except Exception as error:
+                detail = error.detail if isinstance(error, ServiceError) else str(error) or type(error).__name__
                 with writing() as db:
-                    raise_alarm(db, self._service, HOUSE, AlarmKind.LOOP_FAILED, f"rail {account.name}", error.detail)
-                away.append(error)
-        if not self._knows_the_chain():
-            return False
-        try:
-            deposits.refused_steps(self._service, writing)
-            payouts.refused_steps(self._service, writing)
-            deposits.mint_due(self._service, self._client, writing)
-            payouts.start_due(self._service, self._client, writing)
-            payouts.refund_due(self._service, writing)
-        except (RailAway, RailRefused) as error:
-            away.append(error)
-        if away:
-            raise away[0]
+                    raise_alarm(db, service, HOUSE, AlarmKind.LOOP_FAILED, f"rail {account.name}", detail)
+                failed.append(error)
+        steps: list[Callable[[], None]] = [
+            lambda: deposits.refused_steps(service, writing),
+            lambda: payouts.refused_steps(service, writing),
+            lambda: deposits.mint_due(service, self._client, writing),
+            lambda: payouts.start_due(service, self._client, writing),
+            lambda: payouts.refund_due(service, writing),
+        ]
+        for step in steps if self._knows_the_chain() else []:
+            try:
+                step()
+            except LeaseLost:
+                raise
+            except Exception as error:
+                failed.append(error)
+        for other in failed[1:]:
+            log.warning("failed in the same round", error=str(other) or type(other).__name__)
+        if failed:
+            raise failed[0]
         return False
 
     def _knows_the_chain(self) -> bool:
@@ -71,14 +83,17 @@ class Rounds:
     def _rail(self, account: RailAccount, writing: Writing) -> None:
         service = self._service
         with service.db.reading() as db:
-            new = [row.id for row in deposits_in(db, In.CREATING) if row.rail == account.name]
+            new = [r.id for r in held_last(deposits_in(db, In.CREATING), lambda r: r.why) if r.rail == account.name]
             again = list(db.scalars(select(Deposit.id).where(Deposit.rail == account.name, Deposit.look_again.is_(True)).limit(1_000)))
             now = service.now_s()
             late = [r.id for r in deposits_in(db, In.AWAITING) if r.rail == account.name and r.expires_at_s and r.expires_at_s < now]
             heard_s = hooks.newest_event_s(db, account.name)
             since_s = movements.since_s(db, account.name)
+        making, looking = Guard(), Guard()
         for deposit_id in new:
-            deposits.create(service, account, writing, deposit_id)
+            if not making.is_away(account.name):
+                with making.asking(account.name, partial(deposits.hold, service, writing, deposit_id)):
+                    deposits.create(service, account, writing, deposit_id)
         hinted = account.name in service.caches.get("rail-hints", set()) or heard_s != self._heard_s.get(account.name)
         due = time.monotonic() >= self._read_at.get(account.name, 0) + account.settings.poll_seconds
         if due:  # an event about its decision may have been lost
@@ -86,10 +101,17 @@ class Rounds:
         if hinted or due or again:
             service.caches.get("rail-hints", set()).discard(account.name)
             self._heard_s[account.name] = heard_s
+            self._read_at.pop(account.name, None)  # fails it, the next round reads
             self._read(account, writing, since_s)
             self._read_at[account.name] = time.monotonic()
-        for deposit_id in dict.fromkeys([*again, *late]):
-            deposits.look_again(service, account, writing, deposit_id)
+        asked = list({*again, *late})
+        random.shuffle(asked)  # no few that the rail fails for come first each time
+        for deposit_id in asked:
+            if not looking.is_away(account.name):
+                with looking.asking(account.name, partial(deposits.hold, service, writing, deposit_id)):
+                    deposits.look_again(service, account, writing, deposit_id)
+        making.report()
+        looking.report()
 
     def _disputed(self, account: RailAccount) -> list[bytes]:
         with self._service.db.reading() as db:
