@@ -11,13 +11,17 @@ from typing import Any
 import httpx2
 from eth_account import Account as KeyFiles
 
+from buyer_agent.report import events as journal
 from chain.wallet_calls import Wallets
 from chain.wallet_views import WalletState, WalletViews
+from meter_agent.report import log_lines
 from protocol.eip712 import to_json
+from protocol.evidence import Record
 from protocol.hashing import document_hash
 from protocol.keys import Signer
 from protocol.offer import Offer, offer_hash
 from protocol.tariff import Tariff, ceilings
+from protocol.wire import decode_frame
 
 from .processes import DemoFailed
 from .stack import Stack
@@ -191,8 +195,7 @@ class BuyerProgram:
         """What happened, oldest first, from its journal."""
         if not (self.state / "journal").is_dir():
             return []
-        done = self.stack.processes.run("buyer_agent", "explain", "--state", str(self.state), "--json", "--last", "100000")
-        return [event for event in map(json.loads, done.stdout.splitlines()) if not kind or event["kind"] == kind]
+        return [event for event in map(json.loads, journal(self.state, 100_000, as_json=True)) if not kind or event["kind"] == kind]
 
     def wait_ended(self) -> dict[str, Any]:
         """The end of its last session, once the program has stopped."""
@@ -216,6 +219,16 @@ class BuyerProgram:
             if each is not None:
                 each()
             time.sleep(0.5)
+
+
+def signed_records(stack: Stack) -> list[Record]:
+    """Every record of the meter, oldest first, as its own agent signed and logged them."""
+    found: list[Record] = []
+    for line in log_lines(stack.state / "agent", 100_000, as_json=True):
+        entry = json.loads(line)
+        if "frame" in entry:
+            found += decode_frame(entry["frame"]).records
+    return found
 
 
 def wait_for(what: str, ready: Callable[[], Any], timeout_s: float) -> Any:

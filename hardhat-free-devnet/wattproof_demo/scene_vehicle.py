@@ -16,10 +16,9 @@ from protocol.evidence import Reason, Record
 from protocol.keys import Signer
 from protocol.task import Completion, Description, Proof, Task, energy_result, task_id
 from protocol.wallet import OpenTask, parse_policy, policy_document, wallet_domain
-from protocol.wire import decode_frame
 
 from .house import start_house
-from .market_side import BuyerProgram, OwnedWallet, Provider, wait_for
+from .market_side import BuyerProgram, OwnedWallet, Provider, signed_records, wait_for
 from .screen import Screen, energy, money
 from .session import STATES
 from .stack import Choices, Stack
@@ -183,10 +182,6 @@ class VehicleScene:
 
     def _records(self) -> list[Record]:
         """The session's records from START on, as the meter's agent signed them."""
-        done = self.stack.processes.run("meter_agent", "log", "--state", str(self.stack.state / "agent"), "--json", "--last", "100000")
-        found: list[Record] = []
-        for entry in map(json.loads, done.stdout.splitlines()):
-            if "frame" in entry:
-                found += decode_frame(entry["frame"]).records
+        found = signed_records(self.stack)
         starts = [index for index, record in enumerate(found) if record.reason == Reason.START]
         return found[starts[-1] :] if starts else []

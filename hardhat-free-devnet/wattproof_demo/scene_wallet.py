@@ -18,7 +18,7 @@ from protocol.money import Open, Terms, session_id
 from protocol.wallet import parse_policy, wallet_domain
 
 from .house import start_house
-from .market_side import BuyerProgram, OwnedWallet, Provider, wait_for
+from .market_side import BuyerProgram, OwnedWallet, Provider, signed_records, wait_for
 from .processes import DemoFailed
 from .screen import Screen, energy, money
 from .stack import Choices, Stack
@@ -252,6 +252,4 @@ class WalletScene:
 
     def _registers(self, reason: Reason) -> list[int]:
         """Import registers of the meter's records of one reason, oldest first, as the meter's own agent signed them."""
-        done = self.stack.processes.run("meter_agent", "log", "--state", str(self.stack.state / "agent"), "--json", "--last", "100000")
-        frames = [entry["frame"] for entry in map(json.loads, done.stdout.splitlines()) if "frame" in entry]
-        return [record["importMilliwattHours"] for frame in frames for record in frame["records"] if record["reason"] == reason]
+        return [record.import_milliwatt_hours for record in signed_records(self.stack) if record.reason == reason]
