@@ -21,7 +21,7 @@ from tests.service.buyers import Wallet, hash_of, signed_offer
 from tests.service.test_offers import log_in
 from tests.service.world import World, eventually
 
-pytestmark = [pytest.mark.timeout(400), pytest.mark.slow]
+pytestmark = [pytest.mark.timeout(400), pytest.mark.soak]  # the demo's wallet scene walks the same way in every full run
 
 
 class Seller:

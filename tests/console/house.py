@@ -27,11 +27,12 @@ from backend.settings import load_settings
 from backend.setup import initialize
 from backend.store.facts import CHAIN, ChainStatus, remember
 from chain.event_types import OfferPublished, PolicySet, ProviderAdmitted, SessionOpened, WalletCreated
-from protocol.eip712 import digest, money_domain
+from protocol.eip712 import digest, money_domain, to_json
 from protocol.evidence import Reason
 from protocol.hashing import document_hash
 from protocol.keys import Signer
 from protocol.money import Open
+from protocol.task import Description, Proof, Task, task_id
 from protocol.wallet import Policy, WalletNote, policy_hash, wallet_domain
 from tests.service.bench_agent import BenchAgent
 from tests.service.buyers import signed_offer
@@ -157,12 +158,22 @@ class Holding(NamedTuple):
     tokens: dict[str, str]
     offer_hash: str
     wallet: str
+    task: str
 
     def marks(self) -> list[str]:
         """Texts that are nobody else's business."""
         short = f"0x{self.session[2:8]}…{self.session[-4:]}"
-        named = [f"{noun}-of-{self.operator_id}" for noun in ("name", "alarm", "tariff", "label", "offer", "choice", "refusal")]
-        return [self.offer_hash[2:], self.wallet[2:], self.point_id, self.session[2:], short, self.agent.device.hex(), *named]
+        named = [f"{noun}-of-{self.operator_id}" for noun in ("name", "alarm", "tariff", "label", "offer", "choice", "refusal", "task")]
+        return [
+            self.task[2:],
+            self.offer_hash[2:],
+            self.wallet[2:],
+            self.point_id,
+            self.session[2:],
+            short,
+            self.agent.device.hex(),
+            *named,
+        ]
 
 
 def furnish(house: House, operator_id: int) -> Holding:
@@ -197,8 +208,30 @@ def furnish(house: House, operator_id: int) -> Holding:
     offer_hash = offer(house, operator_id, tokens["admin"], point_id)
     wallet(house, payer.address, session, operator_id)
     return Holding(
-        operator_id, agent, point_id, session, anchor(house), alarm_id, tariff_hash, users, tokens, offer_hash, f"0x{payer.address.hex()}"
+        operator_id, agent, point_id, session, anchor(house), alarm_id, tariff_hash, users, tokens, offer_hash,
+        f"0x{payer.address.hex()}", task(house, payer, agent, operator_id),
     )  # fmt: skip
+
+
+def task(house: House, requester: Signer, agent: BenchAgent, operator_id: int) -> str:
+    """A task at this operator's meter, as it stands when its opening has been taken."""
+    from backend.models import TaskRow
+    from backend.tasks.opening import describe
+
+    description = Description(f"task-of-{operator_id}", "charging", ())
+    terms = Task(
+        requester.address, Signer.create().address, requester.address, requester.address, Signer.create().address, description.hash, 1_000,
+        int(time.time()) + 600, 0, int(Proof.ENERGY), agent.device, agent.channel, agent.meter_key.address, 1_000, 0, os.urandom(32),
+    )  # fmt: skip
+    identity = task_id(terms, house.deployment.chain_id, house.deployment.address_of("TaskEscrow"))
+    with house.service.db.writing() as db:
+        row = TaskRow(
+            operator_id=operator_id, task=identity, terms=json.dumps(to_json(terms)), description=json.dumps(description.to_document()),
+            requester=terms.requester, node=terms.node, state="opening", created_at_s=int(time.time()),
+        )  # fmt: skip
+        db.add(row)
+        db.flush()
+        return str(describe(row)["task"])
 
 
 def offer(house: House, operator_id: int, token: str, point_id: str, number: int = 1) -> str:

@@ -25,7 +25,15 @@ def test_no_answer_shows_anothers(house: House, first: Holding, second: Holding,
     if path.endswith("bill.csv"):
         path += f"?session={first.session}"
     answer = house.request("GET", path, token=second.tokens["admin"])
-    ids = (first.point_id, first.session, f"epochs/{first.epoch_id}", f"anchors/{first.epoch_id}", first.tariff_hash, first.wallet)
+    ids = (
+        first.point_id,
+        first.session,
+        f"epochs/{first.epoch_id}",
+        f"anchors/{first.epoch_id}",
+        first.tariff_hash,
+        first.wallet,
+        first.task,
+    )
     names_another = any(value in path for value in ids)
     assert answer.status_code == (404 if names_another else 200), answer.text
     for mark in first.marks():
@@ -51,6 +59,8 @@ def test_nothing_of_anothers_can_be_changed(house: House, first: Holding, second
         body = {"json": {"role": "admin", "enabled": False}}
     if route.startswith("PUT"):
         body = {"json": {"operatorIds": [second.operator_id]}}
+    if route.endswith("/ocmf-key"):
+        body = {"json": {"publicKey": "0x" + "30" * 88}}
     if route.startswith("POST /api/v1/offers"):
         body = {"json": {}}
     before = state(house, first)

@@ -157,7 +157,7 @@ def filled(path: str, holding: Holding) -> str:
     values: dict[str, Any] = {
         "point_id": holding.point_id, "session": holding.session, "epoch_id": holding.epoch_id, "alarm_id": holding.alarm_id,
         "tariff_hash": holding.tariff_hash, "noun": "points", "enabled": "true", "user_id": 2**40, "token_id": 2**40,
-        "hand_over_id": 2**40, "disconnection_id": 2**40, "task": "0x" + "00" * 32, "device": "0x" + "00" * 32,
+        "hand_over_id": 2**40, "disconnection_id": 2**40, "task": holding.task, "device": "0x" + "00" * 32,
         "offer_hash": holding.offer_hash, "address": holding.wallet,
         "payout_id": "0x" + "00" * 32,
     }  # fmt: skip

@@ -155,7 +155,7 @@ def test_any_order_gives_the_same_books(new_hearing: Callable[[], Hearing], hist
 
     steps = st.lists(st.sampled_from([*range(len(history.events)), ROUND, MINT]), max_size=40)
 
-    @settings(max_examples=5, deadline=None, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=3, deadline=None, suppress_health_check=list(HealthCheck))
     @given(steps)
     def heard(order: list[int | str]) -> None:
         hearing = new_hearing()
