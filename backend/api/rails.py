@@ -64,6 +64,7 @@ class DepositAnswer(BaseModel):
     amountMicro: int
     state: str
     pending: str
+    why: str
     payUrl: str | None
     expiresAtS: int | None
     receiptId: str | None
@@ -195,7 +196,7 @@ def deposit_answer(line: report.DepositLine) -> DepositAnswer:
     row = line.deposit
     return DepositAnswer(
         depositId=to_hex(row.id), rail=row.rail, account=to_hex(row.account), amountMicro=row.amount_micro, state=row.state,
-        pending=line.pending, payUrl=row.pay_url, expiresAtS=row.expires_at_s,
+        pending=line.pending, why=row.why, payUrl=row.pay_url, expiresAtS=row.expires_at_s,
         receiptId=None if row.receipt_id is None else to_hex(row.receipt_id), paidMicro=row.paid_micro, refundedMicro=row.refunded_micro,
         disputedMicro=row.disputed_micro, dispute=row.dispute, mintedMicro=row.mint_micro, createdAtS=row.created_at_s,
         paidAtS=row.paid_at_s, creditedAtS=row.credited_at_s,

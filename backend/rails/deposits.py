@@ -19,7 +19,7 @@ from chain.client import ChainClient, MintLimit
 from protocol.hashing import keccak
 
 from ..context import Service
-from ..errors import BadRequest, TooMany
+from ..errors import BadRequest
 from ..hexes import to_hex
 from ..models import HOUSE, Deposit
 from ..money.ledger import Kind, Ledger
@@ -33,16 +33,18 @@ from .rows import In, deposits_in, get_deposit, step
 
 log = structlog.get_logger()
 MAX_UNPAID = 10_000
-"""Payments made ready and not paid: anybody may ask for one, and each is a row here and an object at the provider, for a day."""
+"""Payments made ready and not paid, of all callers: anybody may ask for one, and each is a row here and an object at the provider, for a
+day. Beyond that the oldest makes room: whoever asks for many closes the door to nobody, and what is paid late still counts."""
 DAY_S = 86_400
 ALL = 2**256 - 1
 """An allowance that does not run down: what the till holds may go to the escrow, which takes it only from its caller."""
 RETRY_S = 60
+CROWDED_OUT = "nobody had paid when newer payments needed the room; if it is paid after all, it counts"
 DISPUTED = "dispute-open: the payer's bank wants it back; it waits for the decision"
 
 
 def request(db: Session, service: Service, account: RailAccount, owner: bytes, amount_micro: int, key: str | None = None) -> Deposit:
-    """A new deposit, not known to the rail yet; or the one that this key asked for before. Raises `BadRequest`, `TooMany`."""
+    """A new deposit, not known to the rail yet; or the one that this key asked for before. Raises `BadRequest`."""
     wish = f"deposit\n{key}\n{account.name}\n{owner.hex()}\n{amount_micro}".encode()
     deposit_id = os.urandom(32) if key is None else bytes.fromhex(service.access_token(keccak(wish)))  # not to be guessed from the key
     found = db.get(Deposit, deposit_id)
@@ -54,9 +56,7 @@ def request(db: Session, service: Service, account: RailAccount, owner: bytes, a
         raise BadRequest(f"over this rail come {least} to {most} micro-units at once", "amountMicro")
     if owner in (bytes(20), service.till.address, service.deployment.escrow, service.deployment.token):
         raise BadRequest("is no account that can hold money for anybody", "account")
-    unpaid = db.scalar(select(func.count()).where(Deposit.state.in_((In.CREATING, In.AWAITING)))) or 0
-    if unpaid >= MAX_UNPAID:
-        raise TooMany("too many payments wait for their payers; try again later", "deposits")
+    _make_room(db)
     row = Deposit(
         id=deposit_id, operator_id=HOUSE, rail=account.name, account=owner, amount_micro=amount_micro, state=In.CREATING,
         why="the payment provider is being asked", paid_micro=0, refunded_micro=0, disputed_micro=0, dispute="", tries=0, look_again=False,
@@ -67,6 +67,18 @@ def request(db: Session, service: Service, account: RailAccount, owner: bytes, a
     return row
 
 
+def _make_room(db: Session) -> None:
+    """End the oldest that nobody paid, first of those that could be paid: one the provider was not asked for yet was just asked for."""
+    for state in (In.AWAITING, In.CREATING):
+        unpaid = db.scalar(select(func.count()).where(Deposit.state.in_((In.CREATING, In.AWAITING)))) or 0
+        if unpaid < MAX_UNPAID:
+            return
+        oldest = select(Deposit).where(Deposit.state == state).order_by(Deposit.created_at_s, Deposit.id)
+        for row in db.scalars(oldest.limit(unpaid - MAX_UNPAID + 1).with_for_update()):
+            step(row, In.EXPIRED, CROWDED_OUT)
+        db.flush()
+
+
 def create(service: Service, account: RailAccount, writing: Writing, deposit_id: bytes) -> None:
     """Ask the rail for the payment and keep where it is paid. The rail is asked outside any transaction, and answers the same again."""
     with service.db.reading() as db:
@@ -75,9 +87,11 @@ def create(service: Service, account: RailAccount, writing: Writing, deposit_id:
         return
     try:
         made = account.rail.create_payment(row.id, account.minor(row.amount_micro, "amountMicro"))
-    except RailRefused as error:
+    except (RailRefused, BadRequest) as error:  # the latter: the settings changed since it was asked for
         with writing() as db:
-            get_deposit(db, deposit_id, lock=True).why = str(error)[:300]
+            row = get_deposit(db, deposit_id, lock=True)
+            if row.state == In.CREATING:
+                step(row, In.EXPIRED, f"no payment could be made ready: {error.detail}")
         return
     with writing() as db:
         row = get_deposit(db, deposit_id, lock=True)

@@ -1,6 +1,7 @@
 """Deposits and payouts as rows: states, locks, and what their charges can still give back.
 
-Deposit: creating → awaiting → paid → minting → crediting → credited; awaiting → expired; paid → returned (all went back before a mint).
+Deposit: creating → awaiting → paid → minting → crediting → credited; creating, awaiting → expired;
+expired → paid (late); paid → returned (all went back before a mint).
 Payout: requested → withdrawing → burning → refunding → paid-back; requested, withdrawing → refused; refunding, paid-back → failed
 → refunding.
 """
@@ -25,7 +26,7 @@ class In(StrEnum):
     MINTING = "minting"
     CREDITING = "crediting"  # minted; on its way into the free balance
     CREDITED = "credited"
-    EXPIRED = "expired"  # nobody paid in time
+    EXPIRED = "expired"  # nobody paid in time, or there is nothing to pay: `why`
     RETURNED = "returned"  # went back at the rail before anything was minted
 
 
@@ -42,8 +43,8 @@ class Out(StrEnum):
 
 
 STEPS: dict[str, frozenset[str]] = {
-    In.CREATING: frozenset({In.AWAITING, In.PAID}), In.AWAITING: frozenset({In.PAID, In.EXPIRED}), In.EXPIRED: frozenset({In.PAID}),
-    In.PAID: frozenset({In.MINTING, In.RETURNED, In.CREDITING}), In.RETURNED: frozenset({In.PAID}),
+    In.CREATING: frozenset({In.AWAITING, In.PAID, In.EXPIRED}), In.AWAITING: frozenset({In.PAID, In.EXPIRED}),
+    In.EXPIRED: frozenset({In.PAID}), In.PAID: frozenset({In.MINTING, In.RETURNED, In.CREDITING}), In.RETURNED: frozenset({In.PAID}),
     In.MINTING: frozenset({In.PAID, In.CREDITING}), In.CREDITING: frozenset({In.CREDITED}), In.CREDITED: frozenset(),
     Out.REQUESTED: frozenset({Out.WITHDRAWING, Out.REFUSED}), Out.WITHDRAWING: frozenset({Out.BURNING, Out.REFUSED}),
     Out.BURNING: frozenset({Out.REFUNDING}), Out.REFUNDING: frozenset({Out.DONE, Out.FAILED}), Out.FAILED: frozenset({Out.REFUNDING}),

@@ -240,3 +240,38 @@ def test_a_step_that_fails_is_reported_and_the_others_go_on(house: House, monkey
         house.rounds.round(house.service.db.writing)
     assert house.row(unmade).state == In.AWAITING
     assert house.inside.alarms() == []
+
+
+def test_strangers_close_the_door_to_nobody(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(deposits, "MAX_UNPAID", 3)
+    made = [house.deposit() for _ in range(3)]
+    with house.service.db.writing() as db:
+        for age, each in enumerate(made):
+            get_deposit(db, each).created_at_s -= 100 - age
+    house.create(made[1])  # the oldest that a payer can pay
+    house.create(house.deposit())
+    assert [house.row(each).state for each in made] == [In.CREATING, In.EXPIRED, In.CREATING]
+    assert house.row(made[1]).why == deposits.CROWDED_OUT
+    house.pay(made[1])  # paid late: it counts
+    mint(house)
+    assert house.row(made[1]).state == In.MINTING
+
+
+def test_while_no_payment_can_be_made_ready_the_oldest_makes_room_too(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(deposits, "MAX_UNPAID", 2)
+    made = [house.deposit() for _ in range(5)]
+    states = [house.row(each).state for each in made]
+    assert (states.count(In.CREATING), states.count(In.EXPIRED)) == (2, 3)
+    crowded = next(each for each in made if house.row(each).state == In.EXPIRED)
+    house.create(crowded)
+    assert house.card.asked == []
+
+
+def test_a_payment_that_the_provider_refuses_to_make_is_over(house: House) -> None:
+    refused = house.deposit()
+    house.card.fails[refused.hex()] = RailRefused("amount too small", "amount")
+    house.create(refused)
+    row = house.row(refused)
+    assert (row.state, row.why) == (In.EXPIRED, "no payment could be made ready: amount too small")
+    house.pay(refused)
+    assert house.row(refused).state == In.PAID
