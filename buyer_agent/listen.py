@@ -6,11 +6,11 @@ import queue
 import threading
 from typing import Any, NamedTuple
 
-import orjson
 import structlog
 
 from onsite.backoff import Backoff
 from onsite.errors import ServiceFault, ServiceRefused
+from onsite.http import parse_json
 from protocol.errors import ProtocolError
 from protocol.wire import decode_frame
 
@@ -82,7 +82,7 @@ class Listener(threading.Thread):
                 return  # the payer says why it is refused
         elif name == "state":
             try:
-                view = orjson.loads(data)
+                view = parse_json(data)
             except ValueError:
                 return
             if isinstance(view, dict):

@@ -17,7 +17,7 @@ from .journal import Ending, Live
 from .listen import MAX_INBOX, Heard, Inbox, Listener
 from .orders import DAY_S, purse
 from .own_meter import Series
-from .payer import Payer, reading
+from .payer import MAX_ANSWER, Payer, reading
 from .quote import Agreed, parse_quote
 from .service import hexed
 
@@ -182,10 +182,9 @@ class Purchase:
                 self._refuse(error)
         if not self._unsent:
             return
-        answer = self._buyer.service.pay(self._unsent[:256])
-        for refused in answer.get("refused") or []:
-            logger.error("payment refused by the service", **{str(k): str(v)[:300] for k, v in dict(refused).items()})
-        del self._unsent[:256]
+        for refused in self._buyer.service.pay(self._unsent[:MAX_ANSWER])[:MAX_ANSWER]:
+            logger.error("payment refused by the service", said=str(refused)[:300])
+        del self._unsent[:MAX_ANSWER]
 
     def act(self) -> None:
         """Open, look after the lock, switch, stop, or see that it is over."""

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+import orjson
+
 from protocol.eip712 import from_json, hex_bytes
 from protocol.errors import Malformed
 from protocol.hashing import document_hash
@@ -17,6 +19,9 @@ from protocol.tariff import Tariff, ceilings
 from protocol.wallet import Policy, refusal
 
 from .errors import Refused
+
+MAX_QUOTE_BYTES = 256 * 1_024
+"""The journal keeps the quote and writes it again with every change of state; a tariff and a supply policy have a few kilobytes."""
 
 
 class Wish(NamedTuple):
@@ -46,6 +51,8 @@ class Agreed(NamedTuple):
 def read_quote(answer: Any, wish: Wish, offer: SignedOffer | None, now_s: int) -> Agreed:
     """The quote's parts, checked against the wish and the offer chosen. Raises `Refused`; `Malformed` for what is no quote."""
     agreed = parse_quote(answer, wish.chain_id, wish.escrow)
+    if len(orjson.dumps(answer)) > MAX_QUOTE_BYTES:
+        raise Malformed(f"is larger than {MAX_QUOTE_BYTES} bytes", "quote")
     terms = agreed.terms
     if hex_bytes(answer.get("session"), 32, "quote.session") != agreed.session:
         raise Refused("session", "the quote's session id is not the hash of its terms on this chain and escrow")

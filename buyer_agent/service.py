@@ -49,9 +49,10 @@ class Service:
     def stop(self, session: bytes, body: dict[str, Any]) -> dict[str, Any]:
         return self._post(f"/sessions/{hexed(session)}/stop", body)
 
-    def pay(self, payments: list[dict[str, Any]]) -> dict[str, Any]:
-        """Payments in order, at most 256, one transaction there."""
-        return self._post("/payments", {"payments": payments})
+    def pay(self, payments: list[dict[str, Any]]) -> list[Any]:
+        """Payments in order, at most 256, one transaction there. What it says of those it refused, for the log alone."""
+        refused = self._post("/payments", {"payments": payments}).get("refused")
+        return refused if isinstance(refused, list) else []
 
     def note(self, wallet: bytes, body: dict[str, Any]) -> dict[str, Any]:
         return self._post(f"/wallets/{hexed(wallet)}/notes", body)

@@ -70,12 +70,22 @@ class Http:
         try:
             if len(response.content) > MAX_ANSWER_BYTES:
                 raise ValueError
-            answer = orjson.loads(response.content)
+            answer = parse_json(response.content)
         except ValueError:
             raise ServiceFault(f"{url} answered what is not JSON: is this the service's address?") from None
         if not isinstance(answer, dict):
             raise ServiceFault(f"{url} answered what is not an object")
         return answer
+
+
+def parse_json(raw: bytes | str) -> Any:
+    """What a service said. Raises `ValueError`, also for what nests too deep to be written again, hashed, or shown in a log."""
+    said = orjson.loads(raw)
+    try:
+        orjson.dumps(said)
+    except TypeError as error:
+        raise ValueError(str(error)) from None
+    return said
 
 
 def _words(error: Exception) -> str:
@@ -87,7 +97,7 @@ def _refusal(url: str, response: httpx2.Response) -> ServiceFault:
     detail = response.text[:300].replace("\n", " ")
     code, transient = "", response.status_code in (401, 408, 429) or response.status_code >= 500
     try:
-        problem = orjson.loads(response.content)
+        problem = parse_json(response.content)
         code = str(problem.get("type", "")).rpartition(":")[2]
         detail = str(problem.get("detail") or detail)[:300]
         transient = transient or problem.get("transient") is True
