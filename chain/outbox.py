@@ -4,7 +4,9 @@ What is promised, given a store whose methods have committed when they return:
 - signed bytes are in the store before anyone else sees them, so after a crash the *same bytes* are sent again;
 - all transactions of an intent carry one nonce, so at most one of them can ever be mined. The nonce is given up only when it is
   proven dead: a final block has used it, and none of the intent's transactions is in the chain;
-- nothing is settled before its block is final; a reorganisation that drops it makes it pending again, and it is sent again.
+- nothing is settled before its block is final; a reorganisation that drops it makes it pending again, and it is sent again;
+- intents go out in the order they were made, but one that the contract refuses now is passed over and tried again: no stranger's
+  intent holds up the others. An intent may build on older ones; it must not undo what an older one needs.
 
 One `Sender` a key, and one process at a time that runs it (the service's lease): two would fight over nonces, and though no
 intent would be mined twice, they would hold each other up.
@@ -25,6 +27,8 @@ from chain.transactions import SignedTransaction, TransactionSigner
 
 MAX_IN_FLIGHT = 16
 """Transactions of one sender that wait at once: what geth keeps for each account whatever happens."""
+REFUSED_AT_ONCE = 32
+"""Refused intents tried again in one step, in turn: each costs a question to the node, and they must not keep the others waiting."""
 REBROADCAST_S = 15.0
 """A transaction that a node has forgotten (restart, full pool) is sent again after this."""
 BUMP_AFTER_S = 60.0
@@ -96,22 +100,25 @@ class Sender:
         self._sent_at: dict[bytes, float] = {}  # transaction hash → when we last sent it; forgotten at a restart: sent again
         self._first_sent_at: dict[bytes, float] = {}
         self._used_elsewhere: set[str] = set()  # intents whose nonce seemed used by another, one step ago
+        self._steps = 0
+        self._refused_in: dict[str, int] = {}  # intent that could not be signed → the step in which it was last tried
         self._troubles: list[str] = []
         self._changed = False
 
     def step(self) -> Report:
         """Look at every unsettled intent once, and do what can be done. Raises `Transient` if the node is away."""
         self._troubles, self._changed = [], False
+        self._steps += 1
         final = self._rpc.final_head()
         intents = self._store.open_intents(self._signer.address)
         signed = [intent for intent in intents if intent.attempts]
         waiting = [intent for intent in signed if not self._check(intent, final)]
         if waiting:
             self._unblock(min(waiting, key=lambda intent: intent.attempts[0].nonce))
-        fresh = [intent for intent in intents if not intent.attempts]
+        fresh = len(intents) - len(signed)
         # A nonce that was settled in this very step is in the chain's count already.
-        sent = self._sign_next(fresh, signed, len(waiting), final) if fresh else 0
-        return Report(self._changed, len(waiting) + len(fresh) - sent, tuple(self._troubles))
+        done = self._sign_next(intents, waiting, final) if fresh else 0
+        return Report(self._changed, len(waiting) + fresh - done, tuple(self._troubles))
 
     # --- what was signed before ---
 
@@ -202,30 +209,60 @@ class Sender:
 
     # --- what is new ---
 
-    def _sign_next(self, fresh: Sequence[Intent], signed: Sequence[Intent], in_flight: int, final: Block) -> int:
-        """Sign and send new intents in their order; returns how many. Stops at the first that cannot go now."""
-        taken = {intent.attempts[0].nonce for intent in signed}
+    def _sign_next(self, intents: Sequence[Intent], waiting: Sequence[Intent], final: Block) -> int:
+        """Sign and send new intents in their order; returns how many are dealt with. One that is refused keeps no other waiting."""
+        fresh = [intent for intent in intents if not intent.attempts]
+        taken = {intent.attempts[0].nonce for intent in intents if intent.attempts}
         free = (nonce for nonce in itertools.count(self._rpc.nonce(self._signer.address)) if nonce not in taken)
-        for count, intent in enumerate(fresh):
-            if in_flight + count >= MAX_IN_FLIGHT:
-                return count
+        nonce, refused = next(free), dict[str, Reverted]()
+        in_flight = {intent.id for intent in waiting}
+        for intent in self._in_turn(fresh):
+            if len(in_flight) >= MAX_IN_FLIGHT or len(refused) >= 2 * REFUSED_AT_ONCE:
+                break
             try:
-                attempt = self._signer.sign(intent.call, next(free))
+                attempt = self._signer.sign(intent.call, nonce)
             except Reverted as error:
-                # It may build on one that is not mined yet (a deposit on its approval), or have been made void by a block
-                # that is not final yet: look again then.
-                if in_flight + count or not self._is_refused_after(final, intent.call):
-                    return count
-                self._store.settle(intent.id, Outcome.REFUSED, None, error)
-                self._changed = True
-                return count + 1
-            except (RpcRefused, FeeTooHigh) as error:
+                refused[intent.id] = error
+                self._refused_in[intent.id] = self._steps
+                continue
+            except RpcRefused as error:
                 self._troubles.append(f"{intent.call.what}: {error}")
-                return count
+                self._refused_in[intent.id] = self._steps
+                continue
+            except FeeTooHigh as error:
+                self._troubles.append(f"{intent.call.what}: {error}")
+                break
             self._store.save_attempt(intent.id, attempt)
             self._changed = True
             self._broadcast(intent.call, attempt)
-        return len(fresh)
+            in_flight.add(intent.id)
+            nonce = next(free)
+        return len(in_flight) - len(waiting) + self._settle_refused(intents, refused, in_flight, final)
+
+    def _in_turn(self, fresh: Sequence[Intent]) -> list[Intent]:
+        """In their order: the new ones, and of those that were refused before the ones that were not tried for longest."""
+        known = {intent.id for intent in fresh}
+        self._refused_in = {each: step for each, step in self._refused_in.items() if each in known}
+        again = sorted(self._refused_in, key=lambda each: self._refused_in[each])[:REFUSED_AT_ONCE]
+        turn = known - self._refused_in.keys() | set(again)
+        return [intent for intent in fresh if intent.id in turn]
+
+    def _settle_refused(self, intents: Sequence[Intent], refused: dict[str, Reverted], in_flight: set[str], final: Block) -> int:
+        """Give up what is refused for good; returns how many.
+
+        Not what may build on an older one that is not mined yet (a deposit on its approval), nor what was made void by a block that is
+        not final yet: those are looked at again then.
+        """
+        settled = 0
+        for intent in intents:
+            if intent.id in in_flight:
+                break
+            error = refused.get(intent.id)
+            if error is not None and self._is_refused_after(final, intent.call):
+                self._store.settle(intent.id, Outcome.REFUSED, None, error)
+                self._changed = True
+                settled += 1
+        return settled
 
     def _is_refused_after(self, final: Block, call: Call) -> bool:
         try:

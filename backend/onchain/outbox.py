@@ -25,8 +25,9 @@ from ..models import AttemptRow, IntentRow
 from ..people.alarms import AlarmKind, raise_alarm
 
 OPEN = "open"
-MAX_UNSIGNED = 16
-"""Intents without a nonce handed to the sender at once: it sends at most as many (`chain.outbox.MAX_IN_FLIGHT`)."""
+MAX_UNSIGNED = 1_024
+"""Intents without a nonce handed to the sender at once: far more than can be blocked (`tasks.opening.MAX_OPENING`), else those would
+hide the others from it."""
 EXPECTED_REFUSALS = frozenset({
     "HeadMoved", "SessionIsClosed", "CloseAlreadyRequested", "LockMustRise", "SessionIdUsed", "DeviceKnown", "KeyStands",
     "DailyCapReached",
@@ -86,8 +87,8 @@ class DatabaseStore:
         intents = [
             Intent(str(row.id), Call(row.to, row.data, row.what), tuple(attempts[row.id]), _mined(row)) for row in rows
         ]  # fmt: skip
-        unsigned = [intent for intent in intents if not intent.attempts][:MAX_UNSIGNED]
-        return [intent for intent in intents if intent.attempts or intent in unsigned]
+        unsigned = {intent.id for intent in [intent for intent in intents if not intent.attempts][:MAX_UNSIGNED]}
+        return [intent for intent in intents if intent.attempts or intent.id in unsigned]
 
     def save_attempt(self, intent_id: str, attempt: SignedTransaction) -> None:
         with self._writing() as db:

@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from chain.errors import RpcRefused, Transient, Unreachable
-from chain.outbox import BUMP_AFTER_S, MAX_IN_FLIGHT, REBROADCAST_S, Sender
+from chain.outbox import BUMP_AFTER_S, MAX_IN_FLIGHT, REBROADCAST_S, REFUSED_AT_ONCE, Sender
 from chain.transactions import TransactionSigner
 
 from .conftest import PAYER, Stage, mint, set_stage
@@ -181,6 +181,27 @@ def test_what_builds_on_an_unmined_one_waits_and_what_is_refused_is_not_sent(man
     assert store.outcomes() == {"approve": "succeeded", "deposit": "succeeded", "close": "refused"}
     assert stage_.client.free_micro(stage_.address(PAYER)) == 900
     assert store.attempts("close") == []
+
+
+def test_what_is_refused_keeps_nothing_else_waiting(manual_stage: StageMaker, store: SqliteStore) -> None:
+    actor = Actor(manual_stage(4), store)
+    other, calls, client = TransactionSigner(actor.stage.client, actor.stage.node.key(PAYER)), actor.stage.calls, actor.stage.client
+    balance = client.token_micro(other.address)
+    actor.stage.node.mine(5)
+    client.send(other.sign(calls.transfer(os.urandom(20), balance - 100), client.nonce(other.address)).raw)
+    actor.stage.node.mine()  # in the newest block there is too little for the first intents, in the final one there is enough
+    for index in range(REFUSED_AT_ONCE + 1):
+        actor.pay(f"blocked {index}", balance)
+    recipient = actor.pay("free")
+    actor.sender.step()
+    assert len(store.attempts("free")) == 1
+    later = actor.pay("later")
+    actor.sender.step()
+    assert len(store.attempts("later")) == 1
+    assert set(store.outcomes().values()) == {None}
+    actor.run()
+    assert [actor.received(each) for each in (recipient, later)] == [1, 1]
+    assert sorted(name for name, outcome in store.outcomes().items() if outcome != "refused") == ["free", "later"]
 
 
 def test_a_transaction_mined_without_effect_is_called_reverted(manual_stage: StageMaker, store: SqliteStore) -> None:
