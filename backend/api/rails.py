@@ -13,7 +13,7 @@ from protocol.money import Withdraw
 from ..accounts.acts import note
 from ..accounts.depends import Actor, Auditor
 from ..errors import NotFound
-from ..hexes import address_in, id_in_path, signature_in, to_hex
+from ..hexes import address_in, any_signature_in, id_in_path, to_hex
 from ..onchain.outbox import Writing
 from ..providers.accounts import rail_named
 from ..providers.rail import RailAway
@@ -22,7 +22,7 @@ from ..rails.rows import get_deposit, get_payout
 from ..reports import rails as report
 from ..reports.pages import DEFAULT_PAGE, Page
 from .answers import PageAnswer
-from .bodies import Amount, Body, Hex20, Hex65, Seconds
+from .bodies import Amount, AnySignature, Body, Hex20, Seconds
 from .depends import Db, RawBody, ReadDb, TheService
 from .idempotency import MAX_KEY_LENGTH
 from .reports import After, Limit
@@ -49,7 +49,7 @@ class WithdrawBody(Body):
 class PayoutBody(Body):
     rail: str
     withdraw: WithdrawBody
-    signature: Hex65
+    signature: AnySignature
 
 
 class WebhookAnswer(BaseModel):
@@ -154,14 +154,14 @@ def get_one_deposit(deposit_id: str, db: ReadDb) -> DepositAnswer:
 
 
 @router.post("/payouts", response_model=PayoutAnswer, status_code=201)
-def post_payout(body: PayoutBody, service: TheService, db: Db) -> PayoutAnswer:
+def post_payout(body: PayoutBody, service: TheService) -> PayoutAnswer:
     """Pay free balance back over the rail it came by, on the account's signed `Withdraw` to the till. The same again is a success."""
     account = rail_named(service.rails, body.rail)
     said = body.withdraw
     order = Withdraw(address_in(said.account, "account"), address_in(said.to, "to"), said.amountMicro, said.nonce, said.deadlineS)
-    row = payouts.request(db, service, account, order, signature_in(body.signature, "signature"))
-    service.after_commit(db, lambda: service.hub.wake_loop("rails"))
-    return payout_answer(report.payout_line(db, row))
+    payout_id = payouts.request(service, account, service.db.writing, order, any_signature_in(body.signature, "signature"))
+    with service.db.reading() as db:
+        return payout_answer(report.payout_line(db, get_payout(db, payout_id)))
 
 
 @router.get("/payouts/{payout_id}", response_model=PayoutAnswer)

@@ -26,38 +26,53 @@ from ..onchain.outbox import Writing, intend, intents_of
 from ..people.alarms import AlarmKind, clear_alarm, raise_alarm
 from ..providers.accounts import RailAccount
 from ..providers.rail import RailRefused
+from ..wallets.door import check_account
 from .guards import HELD, Guard, held_last
 from .rows import Out, divide, get_deposit, get_payout, parts_of, payouts_in, step
 
 log = structlog.get_logger()
 MAX_REQUESTED = 16
-"""Payouts of one account that the chain was not asked about yet: anybody can send signatures that are none."""
+"""Payouts of one account that the chain was not asked about yet. Each carries the account's own word, so only the account fills this."""
 LEAST_VALID_S = 60
 """A withdrawal that runs out sooner might reach the chain too late."""
 
 
-def request(db: Session, service: Service, account: RailAccount, order: Withdraw, signature: bytes) -> Payout:
-    """Take a signed withdrawal. The same again returns the one that stands. Raises `BadRequest`, `Conflict`, `TooMany`."""
+def request(service: Service, account: RailAccount, writing: Writing, order: Withdraw, signature: bytes) -> bytes:
+    """Take a signed withdrawal; its id. The same again is the one that stands. Raises `BadRequest`, `Conflict`, `TooMany`, `Unavailable`.
+
+    Whose word it is, is asked before it takes a place, and outside of transactions: the chain may take seconds to answer.
+    """
     payout_id = keccak(digest(service.money, order) + signature)
-    found = db.get(Payout, payout_id)
-    if found is not None:
-        return found
+    with service.db.reading() as db:
+        if db.get(Payout, payout_id) is not None:
+            return payout_id
+        _check(db, service, account, order)
+    check_account(service, order.account, order, signature)
+    with writing() as db:
+        if db.get(Payout, payout_id) is None:
+            _check(db, service, account, order)
+            _add(db, service, account, order, signature, payout_id)
+    return payout_id
+
+
+def _check(db: Session, service: Service, account: RailAccount, order: Withdraw) -> None:
     if order.to != service.till.address:
         raise BadRequest(f"goes to the till {to_hex(service.till.address)}, which burns it", "withdraw.to")
     account.minor(order.amount_micro, "withdraw.amountMicro")
     if order.deadline_s < service.now_s() + LEAST_VALID_S:
         raise BadRequest(f"runs out within {LEAST_VALID_S} s; sign one that stands longer", "withdraw.deadlineS")
     _check_divides(db, order.account, account.name, order.amount_micro)
+
+
+def _add(db: Session, service: Service, account: RailAccount, order: Withdraw, signature: bytes, payout_id: bytes) -> None:
     waiting = select(func.count()).where(Payout.account == order.account, Payout.state == Out.REQUESTED)
     if (db.scalar(waiting) or 0) >= MAX_REQUESTED:
         raise TooMany("payouts of this account wait to be looked at; try again later", "payouts")
-    row = Payout(
+    db.add(Payout(
         id=payout_id, operator_id=HOUSE, rail=account.name, account=order.account, amount_micro=order.amount_micro, nonce=order.nonce,
         deadline_s=order.deadline_s, signature=signature, state=Out.REQUESTED, why="the chain is being asked", created_at_s=service.now_s(),
-    )  # fmt: skip
-    db.add(row)
-    db.flush()
-    return row
+    ))  # fmt: skip
+    service.after_commit(db, lambda: service.hub.wake_loop("rails"))
 
 
 def _check_divides(db: Session, owner: bytes, rail: str, amount_micro: int) -> None:

@@ -72,19 +72,31 @@ def prove(service: Service, row: SessionRow, message: Any, signature: bytes, pol
     if policy is not None:
         return _by_wallet(service, row, message, signature, parse_policy(policy, "wallet"))
     problem = _not_by_key(service, row, message, signature, or_pay_key)
-    if not problem:
-        return Proof(signature)
+    if problem:
+        _ask_account(service, row.payer, "payer", message, signature, problem)
+    return Proof(signature)
+
+
+def check_account(service: Service, account: bytes, message: Any, signature: bytes) -> None:
+    """The word of any account: its key's, else what it takes as an account with code (ERC-1271). Raises `BadRequest` or `Unavailable`."""
     try:
-        holds = service.node().is_valid_signature(row.payer, digest(service.money, message), signature)
+        check_signature(digest(service.money, message), signature, account)
+    except BadSignature as error:
+        _ask_account(service, account, "account", message, signature, str(error))
+
+
+def _ask_account(service: Service, account: bytes, who: str, message: Any, signature: bytes, problem: str) -> None:
+    """Ask the chain whether an account with code takes what its key, as `problem` says, has not signed."""
+    try:
+        holds = service.node().is_valid_signature(account, digest(service.money, message), signature)
     except ChainError as error:
         raise Unavailable(
-            f"{problem}; whether the payer is an account with code that takes it cannot be asked now: {error}", "signature"
+            f"{problem}; whether the {who} is an account with code that takes it cannot be asked now: {error}", "signature"
         ) from None
     if holds is None:
-        raise BadRequest(f"{problem}; the payer signs {type(message).__name__} in the money domain", "signature")
+        raise BadRequest(f"{problem}; the {who} signs {type(message).__name__} in the money domain", "signature")
     if not holds:
-        raise BadRequest(f"the payer {to_hex(row.payer)} is an account with code, and does not take this signature (ERC-1271)", "signature")
-    return Proof(signature)
+        raise BadRequest(f"the {who} {to_hex(account)} is an account with code, and does not take this signature (ERC-1271)", "signature")
 
 
 def _by_wallet(service: Service, row: SessionRow, message: Any, signature: bytes, policy: Policy) -> Proof:

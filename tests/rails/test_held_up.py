@@ -10,7 +10,7 @@ from typing import Any, cast
 
 import pytest
 
-from backend.errors import ServiceError
+from backend.errors import BadRequest, ServiceError
 from backend.models import Deposit, Payout, PayoutPart
 from backend.providers.accounts import RailAccount
 from backend.providers.rail import Movement, MovementKind, Payment, PaymentState, RailAway, RailRefused
@@ -22,11 +22,13 @@ from backend.settings import RailSettings
 from backend.store.facts import CHAIN, ChainStatus, remember
 from chain.client import ChainClient, MintLimit
 from chain.errors import RpcRefused
+from protocol.eip712 import digest
 from protocol.keys import Signer
+from protocol.money import Withdraw
 from tests.service.inside import Inside
 
 CENT = 10_000
-ACCOUNT = b"\x11" * 20
+ACCOUNT, WITH_CODE = b"\x11" * 20, b"\x22" * 20
 
 
 class Provider:
@@ -75,6 +77,10 @@ class Node:
     def head(self) -> Any:
         return SimpleNamespace(time_s=int(time.time()))
 
+    def is_valid_signature(self, account: bytes, signed: bytes, signature: bytes) -> bool | None:
+        """As the client: None where there is no code."""
+        return signature == b"its owners" if account == WITH_CODE else None
+
     def call(self, to: bytes, data: bytes, **_: Any) -> bytes:
         if self.refuses and self.refuses in data:
             raise RpcRefused("eth_call", -32_000, "out of gas")
@@ -95,6 +101,7 @@ class House:
         with service.db.writing() as db:
             remember(db, CHAIN, ChainStatus(1, 1, 1, 1, 1, True)._asdict())
         self.client = cast(ChainClient, self.node)
+        service._node = self.client
         self.rounds = Rounds(service, self.client)
 
     def deposit(self, rail: str = "card") -> bytes:
@@ -275,3 +282,25 @@ def test_a_payment_that_the_provider_refuses_to_make_is_over(house: House) -> No
     assert (row.state, row.why) == (In.EXPIRED, "no payment could be made ready: amount too small")
     house.pay(refused)
     assert house.row(refused).state == In.PAID
+
+
+def test_junk_signatures_take_no_place_of_a_payout(house: House) -> None:
+    payer = Signer.create()
+
+    def ask(account: bytes, signature: bytes, deadline_s: int = 0) -> bytes:
+        order = Withdraw(account, house.service.till.address, CENT, 0, deadline_s or int(time.time()) + 600)
+        said = signature or payer.sign(digest(house.service.money, order))
+        return payouts.request(house.service, house.service.rails["card"], house.service.db.writing, order, said)
+
+    for account in (payer.address, WITH_CODE):
+        deposit = house.credited()
+        with house.service.db.writing() as db:
+            get_deposit(db, deposit).account = account
+        for number in range(payouts.MAX_REQUESTED + 1):
+            with pytest.raises(BadRequest, match="the account signs Withdraw" if account == payer.address else "ERC-1271"):
+                ask(account, number.to_bytes(65, "big"))
+    deadline_s = int(time.time()) + 900
+    own = ask(payer.address, b"", deadline_s)
+    assert ask(payer.address, b"", deadline_s) == own
+    coded = ask(WITH_CODE, b"its owners")
+    assert [house.out(each).state for each in (own, coded)] == [Out.REQUESTED] * 2

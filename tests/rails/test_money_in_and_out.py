@@ -2,9 +2,19 @@
 
 from __future__ import annotations
 
+import os
+import time
+
 import pytest
 
+from chain.oneshot import send
+from chain.transactions import TransactionSigner
+from chain.wallet_calls import Wallets
+from chain.wallet_views import WalletViews
+from protocol.eip712 import digest
 from protocol.keys import Signer
+from protocol.money import Withdraw
+from protocol.wallet import Approval, wallet_domain
 from tests.rails.rail_world import CENT, RAIL, RailWorld
 from tests.service.world import eventually
 
@@ -49,7 +59,7 @@ def test_a_payout_over_two_charges_never_gives_more_than_came(world: RailWorld) 
     assert "only 0" in world.call("POST", "/api/v1/payouts", world.order(stranger, 10_000), expect=409)["detail"]
     forged = world.order(payer, 1_000_000)
     forged["signature"] = world.order(stranger, 1_000_000)["signature"]
-    assert "SignatureRefused" in world.reaches(world.call("POST", "/api/v1/payouts", forged), "refused")["why"]
+    assert "the account signs Withdraw" in world.call("POST", "/api/v1/payouts", forged, expect=400)["detail"]
     world.agrees()
 
 
@@ -62,6 +72,25 @@ def test_amounts_are_exact_and_bounded(world: RailWorld) -> None:
     world.call("POST", "/api/v1/deposits", body, expect=404)
     till = {"account": "0x" + world.till.hex(), "amountMicro": 1_000_000, "rail": RAIL}
     world.call("POST", "/api/v1/deposits", till, expect=400)
+
+
+def test_a_wallets_owner_takes_money_back_over_the_rail(world: RailWorld) -> None:
+    """ERC-1271: the owner approves the withdrawal's digest in the wallet's domain; the bare signature of the owner is no word of it."""
+    owner, device = Signer(world.secrets[4]), os.urandom(32)
+    wallet = WalletViews(world.client).address(device, owner.address)
+    send(world.client, TransactionSigner(world.client, owner.secret), [Wallets(world.deployment).create(device, owner.address)])
+    world.paid_in(wallet, 3_000_000)
+    order = Withdraw(wallet, world.till, 2_000_000, world.client.withdraw_nonce(wallet), int(time.time()) + 600)
+    shown = {"account": "0x" + wallet.hex(), "to": "0x" + world.till.hex(), "amountMicro": 2_000_000, "nonce": order.nonce}
+    body = {"rail": RAIL, "withdraw": shown | {"deadlineS": order.deadline_s}}
+    wanted = digest(world.money, order)
+    bare = world.call("POST", "/api/v1/payouts", body | {"signature": "0x" + owner.sign(wanted).hex()}, expect=400)
+    assert "ERC-1271" in bare["detail"]
+    approval = owner.sign(digest(wallet_domain(world.deployment.chain_id, wallet), Approval(wanted)))
+    made = world.call("POST", "/api/v1/payouts", body | {"signature": "0x" + approval.hex()})
+    world.reaches(made, "paid-back")
+    assert world.client.free_micro(wallet) == 1_000_000
+    world.agrees()
 
 
 def charge_of(world: RailWorld, made: dict[str, str]) -> str:
