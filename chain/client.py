@@ -11,12 +11,14 @@ from chain.abi import interface
 from chain.artifacts import check_code, load
 from chain.calls import OPERATOR_ROLE, Calls
 from chain.deployment import Deployment
-from chain.errors import BadAnswer, Reverted, WrongChain
+from chain.errors import BadAnswer, Reverted, RpcRefused, WrongChain
 from chain.rpc import Rpc
 from protocol.money import Terms
 
 MAX_KEYS = 10_000
 """Keys a device has had in one role: more than a change a day for 25 years. Bounds what a hostile node can make us ask."""
+SIGNATURE_GAS = 1_000_000
+"""For a stranger's ERC-1271 code: a passkey checked in Solidity takes 350,000; a million keeps a node busy for some milliseconds."""
 
 
 class SessionState(NamedTuple):
@@ -140,14 +142,18 @@ class ChainClient(Rpc):
     # --- accounts with code ---
 
     def is_valid_signature(self, account: bytes, digest: bytes, signature: bytes) -> bool | None:
-        """Whether an account with code takes this signature (ERC-1271); None where it has no code."""
+        """Whether an account with code takes this signature (ERC-1271) within `SIGNATURE_GAS`; None where it has no code."""
         if not self.code(account):
             return None
         coded = interface("DeviceWallet").functions["isValidSignature"]
         try:
-            answer = self.call(account, coded.encode(digest, signature))
+            answer = self.call(account, coded.encode(digest, signature), gas=SIGNATURE_GAS)
         except Reverted:
             return False
+        except RpcRefused as error:
+            if "gas" in error.reason.lower():  # how nodes say that a call ran out of it, which is no revert
+                return False
+            raise
         return answer == coded.selector.ljust(32, b"\0")
 
     # --- DeviceRegistry ---

@@ -153,9 +153,14 @@ class Rpc:
         """The code at an address; empty if there is none."""
         return self.read("code", lambda: bytes(self._eth.get_code(_address(address))))
 
-    def call(self, to: bytes, data: bytes, *, sender: bytes | None = None, at: bytes | None = None) -> bytes:
-        """Run a read-only call, in the state after the block of this hash (the newest if None). Raises `Reverted`."""
+    def call(self, to: bytes, data: bytes, *, sender: bytes | None = None, at: bytes | None = None, gas: int | None = None) -> bytes:
+        """Run a read-only call, in the state after the block of this hash (the newest if None). Raises `Reverted`.
+
+        `gas`: its limit where it runs a stranger's code; None: as much as the node gives.
+        """
         transaction: Any = {"to": _address(to), "data": data}
+        if gas is not None:
+            transaction["gas"] = gas
         if sender is not None:
             transaction["from"] = _address(sender)
         return self.read("call", lambda: bytes(self._eth.call(transaction, _at(at))))

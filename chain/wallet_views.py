@@ -12,6 +12,9 @@ from chain.events import MAX_BLOCKS
 from chain.rpc import BlockRef, Log
 from protocol.wallet import Policy, policy_hash, wallet_address
 
+CLONE_BYTES = 45
+"""EIP-1167's minimal proxy; behind it stand the wallet's owner and device (`protocol.wallet.wallet_address`)."""
+
 
 class WalletState(NamedTuple):
     """A wallet at one block; None in its place: no contract stands there yet. Money in micro-units."""
@@ -49,13 +52,17 @@ class WalletViews:
         return wallet_address(factory, implementation, device, owner)
 
     def state(self, wallet: bytes, at: bytes | None = None) -> WalletState | None:
-        """None where no wallet stands. Raises `BadAnswer` where something stands that this deployment's factory did not make."""
-        at = at or self._client.head().hash
-        if not self._client.code(wallet):
+        """None where no wallet stands. Raises `BadAnswer` where something stands that this deployment's factory did not make.
+
+        A wallet is known by its code before any of it runs: strangers' code is not for our node.
+        """
+        code = self._client.code(wallet)
+        if not code:
             return None
-        owner, device = (bytes(self._ask(wallet, name, at)) for name in ("owner", "device"))
-        if self.address(device, owner) != wallet:
+        owner, device = code[CLONE_BYTES : CLONE_BYTES + 20], code[CLONE_BYTES + 20 :]
+        if len(device) != 32 or self.address(device, owner) != wallet:
             raise BadAnswer(f"0x{wallet.hex()} is no wallet of this deployment's factory")
+        at = at or self._client.head().hash
         return WalletState(
             owner, device, bytes(self._ask(wallet, "policyHash", at)), bool(self._ask(wallet, "frozen", at)),
             int(self._ask(wallet, "lockedTodayMicro", at)), int(self._ask(wallet, "ownerNonce", at)),

@@ -13,11 +13,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from chain import rpc as rpc_module
-from chain.client import ChainClient
+from chain.client import SIGNATURE_GAS, ChainClient
 from chain.deployment import Deployment
 from chain.errors import BadAnswer, Busy, ChainError, Permanent, Reverted, RpcRefused, Unreachable
 from chain.events import EventReader
 from chain.rpc import Block, BlockRef, Receipt, Rpc
+from chain.wallet_views import CLONE_BYTES, WalletViews
 
 DEPLOYMENT = Deployment(31337, b"\x01" * 32, 0, b"\x02" * 20, b"\x03" * 20, b"\x04" * 20, b"\x05" * 20)
 
@@ -30,12 +31,14 @@ class StrangeNode(ThreadingHTTPServer):
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
         self.status, self.body, self.document = 200, b"", {}  # type: tuple[int, bytes, dict[str, Any]] | Any
+        self.asked: list[dict[str, Any]] = []
 
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self.server_address[1]}"
 
     def say(self, **document: Any) -> None:
+        self.asked.clear()
         self.status, self.body, self.document = 200, b"", document
 
 
@@ -46,6 +49,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         request = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        self.server.asked.append(request)
         body = self.server.body or json.dumps({"jsonrpc": "2.0", "id": request["id"]} | self.server.document).encode()
         self.send_response(self.server.status)
         self.send_header("Content-Length", str(len(body)))
@@ -169,3 +173,18 @@ def test_no_answer_whatever_breaks_the_client(node: StrangeNode, client: ChainCl
         except ChainError:
             continue
         assert kind is None or isinstance(answer, kind), (question, answer)
+
+
+@pytest.mark.parametrize("size", [1, 23, CLONE_BYTES + 51, CLONE_BYTES + 52, CLONE_BYTES + 53])
+def test_strangers_code_at_a_wallets_address_is_read_and_not_run(node: StrangeNode, size: int) -> None:
+    deployment = DEPLOYMENT._replace(device_wallet=b"\x06" * 20, wallet_factory=b"\x07" * 20)
+    node.say(result="0x" + "5b" * size)
+    with ChainClient(node.url, deployment) as client, pytest.raises(BadAnswer, match="no wallet"):
+        WalletViews(client).state(b"\x08" * 20, b"\x09" * 32)
+    assert {request["method"] for request in node.asked} == {"eth_getCode"}
+
+
+def test_strangers_erc1271_code_has_a_gas_limit(node: StrangeNode, client: ChainClient) -> None:
+    node.say(result="0x" + "5b" * 32)
+    assert client.is_valid_signature(b"\x08" * 20, bytes(32), bytes(65)) is False
+    assert [request["params"][0]["gas"] for request in node.asked if request["method"] == "eth_call"] == [hex(SIGNATURE_GAS)]
