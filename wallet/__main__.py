@@ -213,13 +213,30 @@ def close(
     document = read_json(terms, 'JSON with the session\'s "terms"')
     if isinstance(document, dict) and isinstance(document.get("session"), dict):
         document = document["session"]  # what `buyer_agent show --json` prints
-    if isinstance(document, dict) and "terms" in document:
-        document = document["terms"]
-    if not isinstance(document, dict):
-        _fail(f'{terms}: holds no "terms" object')
-    named = from_json(Terms, document, str(terms))
+    named = from_json(Terms, _terms_in(document, terms), str(terms))
     with _owner(at) as owner:
         back = owner.close(named, lambda line: print(line, flush=True))
+        print(f"closed; {show_micro(back)} went back to {_shown(named.refund_to)}")
+
+
+@app.command()
+@_sentences
+def close_task(
+    task: Annotated[Path, typer.Argument(help='JSON with the task\'s "terms" (what /api/v1/tasks answers), or the bare terms.')],
+    at: typer.Context,
+    early: Annotated[bool, typer.Option("--early", help="Ask it to end now, by the owner's word.")] = False,
+    keep: Annotated[bool, typer.Option("--keep", help="What comes back stays in the wallet, instead of going to the owner.")] = False,
+) -> None:
+    """Close a task from the chain alone: wait for its end and grace, close, fetch what tasks gave back. Run again, it goes on."""
+    from protocol.eip712 import from_json
+    from protocol.task import Task
+
+    from .amounts import show_micro
+    from .policies import read_json
+
+    named = from_json(Task, _terms_in(read_json(task, 'JSON with the task\'s "terms"'), task), str(task))
+    with _owner(at) as owner:
+        back = owner.close_task(named, early=early, keep=keep, say=lambda line: print(line, flush=True))
         print(f"closed; {show_micro(back)} went back to {_shown(named.refund_to)}")
 
 
@@ -315,6 +332,12 @@ def _wallet(owner: Any, wallet: str | None, device: str | None) -> bytes:
         _fail("name the wallet: --wallet ADDRESS or --device ID")
     found: bytes = _bytes(wallet, 20, "--wallet") if wallet is not None else owner.wallet_of(_bytes(device or "", 32, "--device"))
     return found
+
+
+def _terms_in(document: Any, path: Path) -> dict[str, Any]:
+    """The "terms" in a document, or the document where it is them."""
+    found = document.get("terms", document) if isinstance(document, dict) else None
+    return found if isinstance(found, dict) else _fail(f'{path}: holds no "terms" object')
 
 
 def _bytes(text: str, size: int, option: str) -> bytes:

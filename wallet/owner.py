@@ -12,16 +12,20 @@ from chain.client import ChainClient
 from chain.deployment import Deployment
 from chain.errors import Permanent
 from chain.oneshot import send
+from chain.task_calls import CONTRACT as TASK_ESCROW
+from chain.task_calls import TaskCalls
+from chain.task_views import TaskViews
 from chain.transactions import TransactionSigner
 from chain.wallet_calls import Wallets, owner_order
 from chain.wallet_views import WalletState, WalletViews
-from protocol.eip712 import digest
+from protocol.eip712 import digest, money_domain
 from protocol.keys import Signer
-from protocol.money import Terms, session_id
-from protocol.wallet import Policy, wallet_domain
+from protocol.money import RequestClose, Terms, session_id
+from protocol.task import STOP_GRACE_S, Task, task_id
+from protocol.wallet import Approval, Policy, wallet_domain
 
 RELAY_S = 3600
-"""How long the owner's word in `create` stays good: longer than any chain that works takes."""
+"""How long the owner's word in `create` and `close_task` stays good: longer than any chain that works takes."""
 POLL_S = 1.0
 
 
@@ -145,6 +149,57 @@ class Owner:
             if head.number // 5 != told:
                 told = head.number // 5
                 say(f"closes in {max(0, seconds)} s and {max(0, blocks)} blocks")
+            time.sleep(POLL_S)
+
+    def close_task(self, task: Task, *, early: bool, keep: bool, say: Callable[[str], None]) -> int:
+        """Close one task of a wallet once its end and grace have passed (`early`: ask it to end now), and fetch what tasks gave back:
+        to the owner, or with `keep` into the wallet's free balance. Returns what the task returned, in micro-units.
+
+        Can be run again after an interruption: it goes on where the chain stands.
+        """
+        wallet, tasks, calls = task.requester, TaskViews(self._client), TaskCalls(self._deployment)
+        self._existing(wallet)
+        state = tasks.state(task)
+        if not state.opened_at_s:
+            identity = task_id(task, self._deployment.chain_id, self._deployment.address_of(TASK_ESCROW))
+            raise Permanent(f"task 0x{identity.hex()} was never opened on this chain; are these its terms?")
+        if early and not state.closed:
+            self._end_task(task, calls, state.ends_at_s, say)
+        self._wait_for_task(task, tasks, say)
+        if not tasks.state(task).closed:  # the node may have given up the rest
+            self._send(calls.close(task))
+        free_micro = tasks.free_micro(wallet)
+        if free_micro:
+            self._send(self._calls.return_from_tasks(wallet) if keep else self._calls.withdraw_from_tasks(wallet, self.address, free_micro))
+            now = "free in the wallet again" if keep else f"sent to 0x{self.address.hex()}"
+            say(f"{free_micro} micro-units that tasks gave back: {now}")
+        else:
+            say("nothing that tasks gave back is left to fetch")
+        return task.price_micro - tasks.state(task).paid_micro
+
+    def _end_task(self, task: Task, calls: TaskCalls, ends_at_s: int, say: Callable[[str], None]) -> None:
+        """The owner's word, through the wallet (ERC-1271), that the task is to end now: its requester's key is in the device."""
+        now_s = self._client.head().time_s
+        if now_s + STOP_GRACE_S >= ends_at_s:  # also when it was asked before
+            say(f"the task ends at {ends_at_s} at the latest: nothing is gained by asking")
+            return
+        chain_id, place = self._deployment.chain_id, self._deployment.address_of(TASK_ESCROW)
+        order = RequestClose(task_id(task, chain_id, place), now_s + RELAY_S)
+        approval = Approval(digest(money_domain(chain_id, place), order))
+        signature = self._signer.sign(digest(wallet_domain(chain_id, task.requester), approval))
+        self._send(calls.request_close_by_signature(task, order, signature))
+        say(f"asked to end; what is done within {STOP_GRACE_S} s still counts")
+
+    def _wait_for_task(self, task: Task, tasks: TaskViews, say: Callable[[str], None]) -> None:
+        told = -1
+        while not (state := tasks.state(task)).closed:
+            head = self._client.head()
+            seconds = state.ends_at_s + task.proof_grace_s - head.time_s
+            if seconds <= 0:
+                return
+            if head.number // 5 != told:
+                told = head.number // 5
+                say(f"closes in {seconds} s: it ends at {state.ends_at_s}, and proofs are taken {task.proof_grace_s} s longer")
             time.sleep(POLL_S)
 
     def _existing(self, wallet: bytes) -> WalletState:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -18,12 +20,15 @@ from typer.testing import CliRunner
 from chain.client import ChainClient
 from chain.deployment import load
 from chain.oneshot import send
+from chain.task_calls import TaskCalls, task_terms
+from chain.task_views import TaskViews
 from chain.transactions import TransactionSigner
 from chain.wallet_calls import Wallets
-from protocol.eip712 import digest, to_json
+from protocol.eip712 import digest, money_domain, to_json
 from protocol.keys import Signer
-from protocol.money import Open, Terms, session_id
-from protocol.wallet import parse_policy, wallet_domain
+from protocol.money import Open, Payment, Terms, session_id
+from protocol.task import STOP_GRACE_S, Proof, Task, task_id
+from protocol.wallet import OpenTask, parse_policy, wallet_domain
 from tests.chain.nodes import ROOT, DevChain
 from wallet.__main__ import app
 
@@ -101,6 +106,34 @@ class House:
         send(self.client, relayer, [Wallets(deployment).open_by_signature(terms, order, policy, signature)])
         return terms
 
+    def open_tasks(self, wallet: bytes, policy_file: Path, *wanted: tuple[int, int]) -> list[Task]:
+        """Tasks (price, seconds) paid by milestones, opened by the pay key's intents, relayed by a stranger."""
+        deployment, now_s = self.client.deployment, self.client.head().time_s
+        policy, tasks, calls = parse_policy(json.loads(policy_file.read_text())), [], []
+        for price_micro, lasts_s in wanted:
+            task = Task(
+                wallet, self.chain.address(PROVIDER), wallet, self.pay_key.address, bytes(20), os.urandom(32), price_micro,
+                now_s + lasts_s, 0, int(Proof.RELEASE), bytes(32), 0, bytes(20), 0, 0, os.urandom(32),
+            )  # fmt: skip
+            order = OpenTask(self.task_id(task), price_micro, now_s + 600)
+            signature = self.pay_key.sign(digest(wallet_domain(deployment.chain_id, wallet), order))
+            calls.append(Wallets(deployment).open_task_by_signature(wallet, task_terms(task), order, policy, signature))
+            tasks.append(task)
+        send(self.client, TransactionSigner(self.client, self.chain.key(7)), calls)
+        return tasks
+
+    def release(self, task: Task, amount_micro: int) -> None:
+        """The requester key's word for a part of the price, brought by the node."""
+        deployment = self.client.deployment
+        payment = Payment(self.task_id(task), amount_micro, bytes(32))
+        domain = money_domain(deployment.chain_id, deployment.address_of("TaskEscrow"))
+        call = TaskCalls(deployment).pay_released(task, payment, self.pay_key.sign(digest(domain, payment)))
+        send(self.client, TransactionSigner(self.client, self.chain.key(PROVIDER)), [call])
+
+    def task_id(self, task: Task) -> bytes:
+        deployment = self.client.deployment
+        return task_id(task, deployment.chain_id, deployment.address_of("TaskEscrow"))
+
 
 @pytest.fixture(scope="module")
 def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
@@ -165,6 +198,53 @@ def test_an_owner_makes_funds_limits_and_empties_a_wallet_with_chain_and_key_alo
     table = house.good("history", "--wallet", wallet, key=False)
     assert "SessionOpened" in table
     assert "locked 1.50" in table
+
+
+def test_what_tasks_hold_comes_back_by_chain_and_key_alone(house: House) -> None:
+    device = "0x" + "d2" * 32
+    policy = house.write_policy("tasks.json")
+    wallet = house.good("create", "--device", device, "--policy", policy).split()[-1]
+    raw, owner = bytes.fromhex(wallet[2:]), house.chain.address(OWNER)
+    house.good("fund", "3", "--wallet", wallet)
+    kept, fetched, long = house.open_tasks(raw, policy, (400_000, 8), (500_000, 8), (600_000, 3_600))
+    house.release(fetched, 100_000)
+
+    answered = _written(house.folder / "kept.json", {"task": "0x" + house.task_id(kept).hex(), "terms": to_json(kept), "state": "open"})
+    said = house.good("close-task", answered, "--keep")
+    assert "0.40 went back" in said
+    assert "free in the wallet again" in said
+    assert (state := house.shown(wallet))["freeMicro"] == 1_900_000, state
+    before = house.client.token_micro(owner)
+    bare = _written(house.folder / "bare.json", to_json(fetched))
+    assert "0.40 went back" in house.good("close-task", bare)
+    assert house.client.token_micro(owner) - before == 400_000
+    again = house.good("close-task", bare)
+    assert "0.40 went back" in again
+    assert "nothing that tasks gave back is left" in again
+    assert house.client.token_micro(owner) - before == 400_000
+
+    views = TaskViews(house.client)
+    with pytest.MonkeyPatch.context() as patch:  # its two minutes of grace are not waited out here
+        patch.setattr("wallet.owner.time", SimpleNamespace(time=time.time, sleep=_interrupted))
+        named = _written(house.folder / "long.json", {"terms": to_json(long)})
+        assert "run the same command again" in house.bad("close-task", named)
+        assert views.state(long).ends_at_s == long.deadline_s  # not asked for
+        assert "run the same command again" in house.bad("close-task", named, "--early")
+        ends_at_s = views.state(long).ends_at_s
+        assert ends_at_s <= house.client.head().time_s + STOP_GRACE_S
+        asked = house.run("close-task", named, "--early")
+        assert "nothing is gained by asking" in asked.stdout
+        assert "closes in" in asked.stdout
+        assert views.state(long).ends_at_s == ends_at_s
+
+    long_ago = fetched._replace(salt=bytes(32))
+    assert "never opened" in house.bad("close-task", _written(house.folder / "other.json", to_json(long_ago)))
+    assert "other.json" in house.bad("close-task", _written(house.folder / "other.json", {"terms": {"node": 1}}))
+    assert "belongs to" in house.run("close-task", bare, dev_account=9).stderr
+
+
+def _interrupted(seconds: float) -> None:
+    raise KeyboardInterrupt
 
 
 def test_what_is_wrong_is_said_in_one_sentence_and_nothing_is_sent(house: House) -> None:
