@@ -78,7 +78,8 @@ class TaskOpenedAnswer(TaskAnswer):
 def post_task(body: OpenTaskBody, service: TheService, db: Db) -> JSONResponse:
     """Open a task on the requester's signed word; the service relays it. The same again is a success."""
     asked = opening.Opening(body.task, body.description, body.deadlineS, signature_in(body.signature, "signature"), body.wallet)
-    row = opening.open_task(db, service, asked)
+    checked = opening.check(service, asked)
+    row = opening.open_task(db, service, checked) if isinstance(checked, opening.Checked) else checked
     shown = opening.describe(row) | {"accessToken": service.access_token(row.task)}
     return JSONResponse(shown, 201 if row.state == "opening" else 200)
 
@@ -86,15 +87,16 @@ def post_task(body: OpenTaskBody, service: TheService, db: Db) -> JSONResponse:
 @router.post("/tasks/{task}/completions", response_model=TaskAnswer)
 def post_completion(task: str, body: CompletionBody, service: TheService, db: Db) -> dict[str, Any]:
     """The node's signed completion; for an ENERGY task with the two records that prove it."""
-    row = opening.get_task(db, id_in_path(task, "task"), lock=True)
-    energy = None
+    task_id, energy = id_in_path(task, "task"), None
     if body.energy is not None:
         stated = body.energy
         energy = proofs.Energy(
             stated.startSequence, stated.endSequence, stated.voucherMadeAtS, signature_in(stated.voucherSignature, "voucherSignature")
         )
+    sold = None if energy is None else proofs.look_at_sold(service, task_id, energy)
+    row = opening.get_task(db, task_id, lock=True)
     completion = Completion(row.task, body.amountMicro, hash_in(body.result, "result"))
-    proofs.complete(db, service, row, completion, signature_in(body.signature, "signature"), energy)
+    proofs.complete(db, service, row, completion, signature_in(body.signature, "signature"), energy, sold)
     return opening.describe(row)
 
 

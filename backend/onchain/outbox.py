@@ -28,9 +28,11 @@ OPEN = "open"
 MAX_UNSIGNED = 1_024
 """Intents without a nonce handed to the sender at once: far more than can be blocked (`tasks.opening.MAX_OPENING`), else those would
 hide the others from it."""
+RETRY_S = 30
+"""Between a failed try and the next."""
 EXPECTED_REFUSALS = frozenset({
     "HeadMoved", "SessionIsClosed", "CloseAlreadyRequested", "LockMustRise", "SessionIdUsed", "DeviceKnown", "KeyStands",
-    "DailyCapReached",
+    "DailyCapReached", "TaskIdUsed", "TaskIsClosed", "NothingNew", "EndsAlready", "CloseNotDue",
 })  # fmt: skip
 """Refusals that mean that it is done already, or will be wanted anew: nobody needs to be woken for them."""
 
@@ -62,6 +64,17 @@ def intents_of(db: Session, reference: bytes, kind: str | None = None) -> list[I
     if kind is not None:
         query = query.where(IntentRow.kind == kind)
     return list(db.scalars(query.order_by(IntentRow.id)))
+
+
+def tries_of(db: Session, reference: bytes, kind: str) -> int | None:
+    """How many tries failed, where another may be wanted; None: one is on its way, or succeeded."""
+    tries = intents_of(db, reference, kind)
+    return None if tries and tries[-1].state in (OPEN, Outcome.SUCCEEDED.value) else len(tries)
+
+
+def rests(service: Service, intent: IntentRow) -> bool:
+    """Whether an intent failed so lately that it is not to be wanted again yet."""
+    return intent.state != OPEN and service.now_s() < (intent.settled_at_s or 0) + RETRY_S
 
 
 Writing = Callable[[], AbstractContextManager[Session]]
@@ -119,7 +132,7 @@ class DatabaseStore:
                 place = f"{row.what} of {to_hex(row.reference)}"
                 detail = row.reason or "mined without effect; the receipt is on the chain"
                 raise_alarm(db, self._service, row.operator_id, AlarmKind.TRANSACTION_REVERTED, place, detail)
-            for name in ("epochs", "settlement", "chain", "rails"):
+            for name in ("epochs", "settlement", "chain", "rails", "tasks"):
                 self._service.after_commit(db, lambda name=name: self._service.hub.wake_loop(name))  # type: ignore[misc]
 
 

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
+from chain.calls import Call
+from chain.errors import BadAnswer, ChainError, DeploymentError, Reverted
 from chain.task_calls import TaskCalls, task_terms
 from chain.wallet_calls import Wallets
+from chain.wallet_views import WalletViews
 from protocol.eip712 import Domain, digest, from_json, money_domain, to_json
 from protocol.errors import BadSignature, Malformed
 from protocol.keys import check_signature
@@ -18,13 +21,16 @@ from protocol.wallet import OpenTask, parse_policy, wallet_domain
 
 from .. import jsons
 from ..context import Service
-from ..errors import BadRequest, Conflict, NotFound
+from ..errors import BadRequest, Conflict, NotFound, Refused, TooMany, Unavailable
 from ..hexes import to_hex
 from ..models import HOUSE, Device, Operator, TaskRow, TaskWord
-from ..onchain.outbox import intend
+from ..onchain.outbox import intend, tries_of
 
 LEAST_DEADLINE_S = 15
 """A relayed signature that runs out sooner might reach the chain too late."""
+
+MAX_OPENING = 256
+"""Tasks that wait for the chain at once: anybody may ask, and each takes a place in the sender's queue."""
 
 
 class Opening(NamedTuple):
@@ -38,8 +44,15 @@ class Opening(NamedTuple):
 
 
 def domain(service: Service) -> Domain:
-    """The money domain of the task escrow."""
-    return money_domain(service.deployment.chain_id, service.deployment.address_of("TaskEscrow"))
+    """The money domain of the task escrow. Raises `Unavailable` where this deployment has none."""
+    return money_domain(service.deployment.chain_id, _escrow(service))
+
+
+def _escrow(service: Service) -> bytes:
+    try:
+        return service.deployment.address_of("TaskEscrow")
+    except DeploymentError as error:
+        raise Unavailable(str(error), "task") from None
 
 
 def get_task(db: Session, task: bytes, *, lock: bool = False) -> TaskRow:
@@ -69,54 +82,116 @@ def keep_word(db: Session, service: Service, row: TaskRow, kind: str, message: A
     return word
 
 
-def open_task(db: Session, service: Service, asked: Opening) -> TaskRow:
-    """Check a task and its opening, keep both, relay it. The same again is a success."""
+class Checked(NamedTuple):
+    """An opening that holds, and that the chain takes."""
+
+    identity: bytes
+    task: Task
+    description: Description
+    order: Open | OpenTask
+    domain: Domain
+    signature: bytes
+    call: Call
+
+
+def check(service: Service, asked: Opening) -> Checked | TaskRow:
+    """Check a task and its opening, the chain's own opinion included; the row where it is known already. Ask outside a transaction."""
     try:
         task = from_json(Task, asked.task, "task")
         description = Description.from_document(asked.description)
         description.check_task(task)
     except Malformed as error:
         raise BadRequest(str(error), "task") from None
-    identity = task_id(task, service.deployment.chain_id, service.deployment.address_of("TaskEscrow"))
-    found = db.get(TaskRow, identity)
+    identity = task_id(task, service.deployment.chain_id, _escrow(service))
+    with service.db.reading() as db:
+        found = _known(db, identity)
+        if found is not None:
+            return found
+        _check_room(db)
+    _check_times(service, task, asked.deadline_s)
+    if asked.policy is None:
+        checked = _by_requester(service, identity, task, description, asked)
+    else:
+        checked = _by_wallet(service, identity, task, description, asked, asked.policy)
+    _dry_run(service, checked)
+    return checked
+
+
+def open_task(db: Session, service: Service, checked: Checked) -> TaskRow:
+    """Keep a checked task and its opening, relay it. The same again is a success; one that the chain refused may be opened again."""
+    found = _known(db, checked.identity)
     if found is not None:
         return found
-    _check_times(service, task, asked.deadline_s)
-    row = TaskRow(
-        operator_id=_operator_of(db, task), task=identity, terms=jsons.dumps(to_json(task)),
-        description=jsons.dumps(description.to_document()), requester=task.requester, node=task.node, state="opening",
-        created_at_s=service.now_s(),
-    )  # fmt: skip
-    db.add(row)
+    _check_room(db)
+    task = checked.task
+    row = db.get(TaskRow, checked.identity)
+    if row is None:
+        row = TaskRow(
+            operator_id=_operator_of(db, task), task=checked.identity, terms=jsons.dumps(to_json(task)),
+            description=jsons.dumps(checked.description.to_document()), requester=task.requester, node=task.node, state="opening",
+            created_at_s=service.now_s(), price_micro=task.price_micro,
+        )  # fmt: skip
+        db.add(row)
+    row.state = "opening"
     db.flush()
-    if asked.policy is None:
-        _by_requester(db, service, row, task, asked)
-    else:
-        _by_wallet(db, service, row, task, asked, asked.policy)
+    keep_word(db, service, row, "open", checked.order, checked.domain, checked.signature)
+    cause = (row.task, tries_of(db, row.task, "open-task") or 0)
+    intend(db, service, row.operator_id, checked.call, kind="open-task", cause=cause, reference=row.task)
     return row
 
 
-def _by_requester(db: Session, service: Service, row: TaskRow, task: Task, asked: Opening) -> None:
-    order = Open(row.task, task.price_micro, asked.deadline_s)
-    _check(domain(service), order, asked.signature, task.requester, "the requester signs the opening")
-    keep_word(db, service, row, "open", order, domain(service), asked.signature)
+def _known(db: Session, identity: bytes) -> TaskRow | None:
+    """The task's row, unless its opening failed."""
+    row = db.get(TaskRow, identity)
+    failed = row is not None and (row.state == "refused" or (row.state == "opening" and tries_of(db, identity, "open-task") is not None))
+    return None if failed else row
+
+
+def _check_room(db: Session) -> None:
+    waiting = db.scalar(select(func.count()).select_from(TaskRow).where(TaskRow.state == "opening")) or 0
+    if waiting >= MAX_OPENING:
+        raise TooMany(f"{waiting} tasks wait for the chain to open them; try again in a minute", "task")
+
+
+def _dry_run(service: Service, checked: Checked) -> None:
+    """Ask the chain before anybody pays gas. Raises `Refused` with the contract's own name, or `Unavailable`."""
+    node, requester = service.node(), checked.task.requester
+    try:
+        if isinstance(checked.order, OpenTask):
+            try:
+                state = WalletViews(node).state(requester)
+            except BadAnswer:
+                state = None  # something else stands there: its code is not run at our expense
+            if state is None:
+                raise Refused("WalletWithoutPolicy", "no wallet of this deployment stands at the requester's address", "wallet")
+        node.estimate_gas(checked.call, service.keys.sender.address)
+    except Reverted as error:
+        raise Refused(error.name or "refused", str(error), "task") from None
+    except ChainError as error:
+        raise Unavailable(f"whether the chain takes this opening cannot be asked now: {error}", "task") from None
+
+
+def _by_requester(service: Service, identity: bytes, task: Task, description: Description, asked: Opening) -> Checked:
+    order, own = Open(identity, task.price_micro, asked.deadline_s), domain(service)
+    _check(own, order, asked.signature, task.requester, "the requester signs the opening")
     call = TaskCalls(service.deployment).open_by_signature(task, order, asked.signature)
-    intend(db, service, row.operator_id, call, kind="open-task", cause=(row.task,), reference=row.task)
+    return Checked(identity, task, description, order, own, asked.signature, call)
 
 
-def _by_wallet(db: Session, service: Service, row: TaskRow, task: Task, asked: Opening, policy_document: dict[str, Any]) -> None:
+def _by_wallet(
+    service: Service, identity: bytes, task: Task, description: Description, asked: Opening, policy_document: dict[str, Any]
+) -> Checked:  # fmt: skip
     try:
         policy = parse_policy(policy_document, "wallet")
     except Malformed as error:
         raise BadRequest(str(error), "wallet") from None
     if task.refund_to != task.requester:
         raise BadRequest("a wallet's task returns to the wallet", "task.refundTo")
-    order = OpenTask(row.task, task.price_micro, asked.deadline_s)
+    order = OpenTask(identity, task.price_micro, asked.deadline_s)
     own = wallet_domain(service.deployment.chain_id, task.requester)
     _check(own, order, asked.signature, policy.pay_key, "the pay key of the wallet's policy signs the opening")
-    keep_word(db, service, row, "open", order, own, asked.signature)
     call = Wallets(service.deployment).open_task_by_signature(task.requester, task_terms(task), order, policy, asked.signature)
-    intend(db, service, row.operator_id, call, kind="open-task", cause=(row.task,), reference=row.task)
+    return Checked(identity, task, description, order, own, asked.signature, call)
 
 
 def _check_times(service: Service, task: Task, deadline_s: int) -> None:
