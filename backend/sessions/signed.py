@@ -18,7 +18,7 @@ from protocol.money import Open, RequestClose, TopUp
 from .. import jsons
 from ..context import Service
 from ..errors import BadRequest, Conflict, NotFound
-from ..models import SessionRow, SignedRequest
+from ..models import IntentRow, SessionRow, SignedRequest
 from ..onchain.outbox import intend
 from ..supply.commands import terms_of
 from ..wallets.door import Proof, by_key
@@ -86,17 +86,28 @@ def top_up(
 def stop(
     db: Session, service: Service, row: SessionRow, message: RequestClose, signature: bytes, proof: Proof | None = None
 ) -> SignedRequest:  # fmt: skip
-    """The stop button: supply goes off, and the request goes to the chain. By the payer's key or, in payment mode, the pay key."""
+    """The stop button: supply goes off, and the request goes to the chain. By the payer's key or, in payment mode, the pay key.
+
+    One request is enough; another is relayed only where the chain did not take the one before, also when supply is off already.
+    """
     if row.state in (State.QUOTED, State.OPENING):
         raise Conflict(f"the session is {row.state}; there is nothing to stop yet", "session")
     proof = proof or by_key(service, row, message, signature, or_pay_key=not row.metered)
-    kept = db.scalar(select(SignedRequest).where(SignedRequest.session == row.session, SignedRequest.kind == "request-close"))
-    if kept is not None:
+    asked = select(SignedRequest).where(SignedRequest.session == row.session, SignedRequest.kind == "request-close")
+    kept = db.scalar(asked.order_by(SignedRequest.id.desc()).limit(1))
+    if kept is not None and (is_known(db, row.session, message) or not _failed(db, row, kept)):
         return kept
-    require_live(row)
+    if kept is None or row.state != State.ENDED:
+        require_live(row)
     _check_deadline(service, message.deadline_s)
     end(db, service, row, Cause.PAYER_STOP, "the payer asked")
     return _relay(db, service, row, "request-close", message, proof.signature, proof.close(service, terms_of(row), message))
+
+
+def _failed(db: Session, row: SessionRow, kept: SignedRequest) -> bool:
+    """Whether the chain did not take a request to close, and has no other either."""
+    refused = db.scalar(select(IntentRow.id).where(IntentRow.id == kept.intent_id, IntentRow.state.in_(("refused", "reverted"))))
+    return refused is not None and row.close_requested_at_s is None and row.closed_at_s is None
 
 
 def _relay(db: Session, service: Service, row: SessionRow, kind: str, message: Any, signature: bytes, call: Call) -> SignedRequest:

@@ -179,6 +179,40 @@ def test_the_payers_stop_ends_it_once(inside: Inside) -> None:
     assert [command.action for command in session.commands()].count(Action.DISCONNECT) == 1
 
 
+def test_a_stop_that_the_chain_refused_is_taken_anew(inside: Inside) -> None:
+    session, service = running(inside), inside.service
+
+    def ask(ahead_s: int) -> None:
+        order = RequestClose(session.session, service.now_s() // 1_000 * 1_000 + ahead_s)
+        with service.db.writing() as db:
+            stop(db, service, get_session(db, session.session, lock=True), order, inside.payer.sign(digest(service.money, order)))
+
+    def settled(number: int, state: str) -> None:
+        """What became of the last of `number` requests on the chain."""
+        with service.db.writing() as db:
+            intents = db.scalars(select(IntentRow).where(IntentRow.kind == "request-close").order_by(IntentRow.id)).all()
+            assert len(intents) == number
+            intents[-1].state = state
+
+    ask(2_000)
+    ask(3_000)  # while the first is on its way
+    settled(1, "refused")
+    ask(2_000)  # the same again
+    settled(1, "refused")
+    ask(3_000)
+    settled(2, "reverted")
+    session.use(session.meter.frame(session.meter.record(Reason.STOP)))
+    session.confirm(SupplyState.DISCONNECTED, cause=Cause.PAYER_STOP)
+    assert session.state == "ended"
+    ask(4_000)  # supply is off already: what is locked waits for this request
+    settled(3, "succeeded")
+    ask(5_000)
+    settled(3, "refused")
+    inside.final(event_types.CloseRequested(session.session, inside.payer.address))  # sent by somebody else
+    ask(6_000)
+    settled(3, "refused")
+
+
 def test_in_payment_mode_the_first_payment_comes_before_power(inside: Inside) -> None:
     meter, key = Meter(), Signer.create()
     session = inside.session(meter, inside.enrol(meter), signer=key)
