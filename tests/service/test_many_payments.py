@@ -90,10 +90,13 @@ def test_each_refusal_has_its_code_and_undoes_nothing(inside: Inside) -> None:
         good | {"session": "0x" + two.session.hex()},
         signed(inside, two.session, 50, key),
         good,
+        good | {"frame": "0x" + " " * 64},
+        good | {"session": good["session"][:-2] + "  "},
     )
     assert codes(answer) == [
         (1, "unknown_session"), (2, "bad_signature"), (3, "metered"), (4, "not_rising"), (5, "above_lock"), (6, "bad_signature"),
         (7, "malformed"), (8, "malformed"), (9, "bad_signature"), (10, "bad_signature"),
+        (13, "malformed"), (14, "malformed"),
     ]  # fmt: skip
     assert (answer["accepted"], answer["repeated"]) == (2, 1)
     assert (kept(inside, one.session), kept(inside, two.session)) == ([50], [50])
