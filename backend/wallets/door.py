@@ -192,3 +192,5 @@ def _standing_hash(service: Service, wallet: bytes) -> bytes | None:
         with service.db.reading() as db:
             row = db.get(WalletRow, wallet)
             return None if row is None else row.policy_hash
+    except ChainError as error:
+        raise Unavailable(f"the wallet's policy cannot be asked of the chain: {error}", "wallet") from None

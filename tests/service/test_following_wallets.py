@@ -4,23 +4,33 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterator
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
+import pytest
 from sqlalchemy import select
 
 from backend.accounts.desk import make_payee_key
+from backend.errors import Unavailable
 from backend.models import ChainEventRow, WalletRow
 from backend.onchain.chainbooks import ChainBooks
 from backend.settings import load_settings
 from backend.setup import initialize
 from backend.store.keys import load_keys
+from backend.wallets.door import prove
 from backend.wallets.views import locked_micro
 from chain import event_types
 from chain.client import ChainClient
 from chain.events import Batch, ChainEvent
 from chain.rpc import BlockRef
-from protocol.wallet import Policy, policy_document, policy_hash
+from chain.wallet_views import CLONE_BYTES
+from protocol.eip712 import digest
+from protocol.keys import Signer
+from protocol.money import RequestClose
+from protocol.wallet import Policy, policy_document, policy_hash, wallet_domain
+from tests.chain.test_transport import StrangeNode
 from tests.service.bench_agent import Meter
 from tests.service.inside import LOCK_MICRO, Inside
 
@@ -106,3 +116,26 @@ def test_accounts_of_further_operators_can_be_left_with_the_service(tmp_path: Pa
     keys = load_keys(load_settings(toml))
     assert len(keys.payees) == 2
     assert keys.further_payees[0].address in keys.payees
+
+
+def test_a_deployment_without_wallets_is_said_at_the_stop_button(inside: Inside, strange_node: StrangeNode) -> None:
+    meter, pay_key = Meter(), Signer.create()
+    row = inside.session(meter, inside.enrol(meter)).row()
+    service, order = inside.service, RequestClose(row.session, inside.service.now_s() + 600)
+    shown = policy_document(policy(1)._replace(pay_key=pay_key.address))
+    signature = pay_key.sign(digest(wallet_domain(service.deployment.chain_id, row.payer), order))
+    service._node = ChainClient(strange_node.url, service.deployment)
+    strange_node.say(result="0x" + "5b" * (CLONE_BYTES + 52))  # it might be a clone, of a factory that this deployment has not
+    with pytest.raises(Unavailable, match="has no DeviceWalletFactory"):
+        prove(service, row, order, signature, shown)
+
+
+@pytest.fixture
+def strange_node() -> Iterator[StrangeNode]:
+    server = StrangeNode()
+    thread = Thread(target=server.serve_forever)
+    thread.start()
+    yield server
+    server.shutdown()
+    server.server_close()
+    thread.join()
