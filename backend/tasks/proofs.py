@@ -25,7 +25,7 @@ from protocol.task import Completion, GiveUp, Proof, Task, earned_micro
 
 from .. import jsons
 from ..context import Service
-from ..errors import BadRequest, Conflict, ServiceError
+from ..errors import BadRequest, Conflict, Refused, ServiceError
 from ..evidence.frames import decode
 from ..hexes import to_hex
 from ..models import FrameRow, TaskRow, TaskWord
@@ -189,8 +189,10 @@ def _check_energy(row: TaskRow, task: Task, completion: Completion, proof: Stret
     delivered = end - start if sold is None else sold.of_task + max(0, end - max(start, sold.through))
     most = earned_micro(task, delivered)
     if completion.amount_micro > most:
-        detail = f"AmountBeyondEnergy: {delivered} mWh that were not sold before earn {most}"
-        raise BadRequest(detail if sold is not None and sold.through > start else f"{delivered} mWh earn {most}", "amountMicro")
+        if sold is not None and sold.through > start:
+            detail = f"the meter's energy is sold up to {sold.through} mWh; with what this task bought, {delivered} mWh earn {most}"
+            raise Refused("AmountBeyondEnergy", detail, "amountMicro")
+        raise BadRequest(f"{delivered} mWh earn {most}", "amountMicro")
 
 
 def look_at_sold(service: Service, identity: bytes, energy: Energy) -> Sold | None:

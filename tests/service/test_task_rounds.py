@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from sqlalchemy import select
 
-from backend.errors import Unavailable
+from backend.errors import BadRequest, Refused, Unavailable
 from backend.models import IntentRow, TaskRow
 from backend.onchain.outbox import RETRY_S, DatabaseStore
 from backend.store.facts import CHAIN, ChainStatus, remember
@@ -20,7 +21,7 @@ from chain.rpc import BlockRef
 from protocol.eip712 import digest, to_json
 from protocol.keys import Signer
 from protocol.money import Open, Payment, RequestClose
-from protocol.task import Description, Proof, Task, task_id
+from protocol.task import Completion, Description, Proof, Task, task_id
 from tests.service.inside import Inside
 
 PRICE = 1_000
@@ -176,7 +177,7 @@ def test_a_word_that_was_refused_is_wanted_again_and_then_a_lower_one(house: Hou
             proofs.stop(db, house.service, opening.get_task(db, identity, lock=True), order, signature)
         assert len(house.wanted("stop-task")) == count
     late = order._replace(deadline_s=house.service.now_s() + 5)
-    with house.service.db.writing() as db, pytest.raises(opening.BadRequest, match="ahead"):
+    with house.service.db.writing() as db, pytest.raises(BadRequest, match="ahead"):
         proofs.stop(db, house.service, opening.get_task(db, identity, lock=True), late, signature)
 
 
@@ -200,3 +201,24 @@ def test_a_long_grace_keeps_nobody_else_waiting_and_a_refused_return_is_wanted_a
     house.at(3_611 + RETRY_S + 1)
     house.round()
     assert len(house.wanted("close-task")) == 2
+
+
+def test_energy_that_is_sold_already_earns_nothing_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(proofs, "check_energy_proof", lambda *given: bytes(32))  # the proof itself is not what is asked here
+    start, end = (SimpleNamespace(record=SimpleNamespace(import_milliwatt_hours=register)) for register in (1_000, 3_000))
+    key = bytes(20)
+    task = Task(key, key, key, key, key, bytes(32), PRICE, 0, 0, int(Proof.ENERGY), bytes(32), 0, key, 2_000, 0, bytes(32))
+
+    def check(amount_micro: int, sold: proofs.Sold | None) -> None:
+        row: Any = SimpleNamespace(opened_at_s=0, ends_at_s=0)
+        stretch: Any = SimpleNamespace(start=start, end=end)
+        proofs._check_energy(row, task, Completion(bytes(32), amount_micro, bytes(32)), stretch, sold)
+
+    check(PRICE, None)
+    check(PRICE, proofs.Sold(0, 0))
+    check(PRICE, proofs.Sold(2_000, 1_000))  # half of it was sold to this very task
+    check(PRICE // 2, proofs.Sold(2_000, 0))
+    for sold in (proofs.Sold(2_000, 0), proofs.Sold(9_000, 0)):
+        with pytest.raises(Refused, match="is sold up to") as refused:
+            check(PRICE // 2 + 1, sold)
+        assert refused.value.code == "AmountBeyondEnergy"
