@@ -227,7 +227,7 @@ def task(house: House, requester: Signer, agent: BenchAgent, operator_id: int) -
     with house.service.db.writing() as db:
         row = TaskRow(
             operator_id=operator_id, task=identity, terms=json.dumps(to_json(terms)), description=json.dumps(description.to_document()),
-            requester=terms.requester, node=terms.node, state="opening", created_at_s=int(time.time()),
+            requester=terms.requester, node=terms.node, state="opening", created_at_s=int(time.time()), price_micro=terms.price_micro,
         )  # fmt: skip
         db.add(row)
         db.flush()
