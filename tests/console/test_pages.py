@@ -103,18 +103,22 @@ def test_every_page_fits_and_is_silent(visitor: Visitor, first: Holding, width: 
     visitor.page.emulate_media(color_scheme="light")
 
 
+def box(visitor: Visitor) -> dict[str, float]:
+    """Where the point's part of the page is. While news are being put in there is none for a moment."""
+    found = eventually("the point's part of the page", lambda: visitor.page.locator("#point").bounding_box(), 10)
+    return dict(found)
+
+
 def test_power_is_live(visitor: Visitor, first: Holding) -> None:
     """The meter sends a reading; number and chart move without a reload, and nothing else moves."""
     visitor.page.set_viewport_size({"width": 1280, "height": 900})
     visitor.visit(f"/console/points/{first.point_id}")
     visitor.page.wait_for_selector(".chart .uplot canvas")
     visitor.page.wait_for_selector("#pulse[data-state=live]")
-    top = visitor.page.locator("#point").bounding_box()
+    top = box(visitor)
     first.agent.send(first.agent.frame(first.agent.record(rise=1_000, power=1_234_500)))
     visitor.page.get_by_text(re.compile(r"1.234\.5 W")).wait_for(timeout=8_000)
-    after = visitor.page.locator("#point").bounding_box()
-    assert top is not None
-    assert after is not None
+    after = box(visitor)
     assert (top["x"], top["y"]) == (after["x"], after["y"])
     visitor.fits()
 
