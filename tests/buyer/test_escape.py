@@ -19,7 +19,7 @@ from tests.buyer.test_switch import Seller, WalletBuyer, energy, tariff
 from tests.service.buyers import Wallet
 from tests.service.world import World, eventually, run
 
-pytestmark = [pytest.mark.timeout(400), pytest.mark.slow]
+pytestmark = [pytest.mark.timeout(400), pytest.mark.soak]
 OWNER = 4
 """`tests.service.buyers.Wallet` belongs to this development account."""
 FUNDS_MICRO = 100_000

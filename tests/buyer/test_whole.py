@@ -14,7 +14,7 @@ from tests.buyer.conftest import CREDIT_MILLIWATT_HOURS
 from tests.buyer.house import LOAD_MILLIWATTS, STEP, Buyer, Site
 from tests.service.world import World, eventually
 
-pytestmark = [pytest.mark.timeout(400), pytest.mark.slow]  # starts a chain and the programs; a loaded machine takes its time
+pytestmark = [pytest.mark.timeout(400), pytest.mark.soak]  # starts a chain and the programs; a loaded machine takes its time
 
 
 MakeSite = Callable[..., Site]

@@ -18,7 +18,7 @@ from protocol.wallet import Approval, wallet_domain
 from tests.rails.rail_world import CENT, RAIL, RailWorld
 from tests.service.world import eventually
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.soak
 
 
 def test_in_and_back_out(world: RailWorld) -> None:

@@ -18,7 +18,7 @@ from protocol.keys import Signer
 from protocol.money import Withdraw
 from tests.rails.rail_world import RailWorld
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.soak
 
 
 def permit(world: RailWorld, owner: Signer, spender: bytes, amount: int, deadline_s: int) -> bytes:

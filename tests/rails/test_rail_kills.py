@@ -61,7 +61,7 @@ def survives(world: RailWorld, steps: list[str]) -> None:
     assert not [name for name in world.alarms() if name.startswith(("rail-", "payout-", "mint-", "transaction-reverted"))]
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 @pytest.mark.timeout(600)
 def test_killed_where_money_changes_hands(own_world: RailWorld) -> None:
     survives(own_world, [f"after:{table}" for table in CRITICAL])

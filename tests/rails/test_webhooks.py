@@ -52,7 +52,7 @@ def test_no_header_makes_it_stumble(text: str) -> None:
     assert refusal(b"{}", text)
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 def test_doors_of_the_webhook(world: RailWorld) -> None:
     now = int(time.time())
     event: dict[str, Any] = {"id": f"evt_{now}", "type": "charge.succeeded", "data": {"object": {"id": "ch_made_up", "amount": 10**9}}}
@@ -75,7 +75,7 @@ def test_doors_of_the_webhook(world: RailWorld) -> None:
     assert world.client.token_supply_micro() == supply
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 def test_held_then_forged_then_in_the_wrong_order(world: RailWorld) -> None:
     box, payer = world.paybox, Signer.create()
     box.do("POST", "/sandbox/webhooks/hold", on="true")

@@ -118,7 +118,7 @@ def test_what_the_chain_refuses_to_lock_is_written_off_by_name(new_inside: Calla
         assert Ledger(db, 1, 0).balance(Kind.USE, session.session) == 0
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 def test_with_the_chain_stopped_a_session_runs_on_credit_and_is_locked_when_it_is_back(tmp_path: Path) -> None:
     world = World(tmp_path)
     world.settings["blind"] = {"new_sessions_micro": 10**6, "seconds": 3_600, "milliwatt_hours": 10**9}
