@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from onsite.errors import OnsiteError
+from onsite.commandline import exit_code, log_to_stderr
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, rich_markup_mode="rich", pretty_exceptions_enable=False)
 
@@ -69,7 +69,7 @@ def run(
     from .key import read_pay_key
     from .settings import load_buyer, load_policy
 
-    _log_to_stderr()
+    log_to_stderr()
     settings = load_buyer(config)
     policy = load_policy(settings)
     signer = read_pay_key(state, read_passphrase(passphrase_file, passphrase_fd))
@@ -105,34 +105,9 @@ def explain(
         typer.echo(line)
 
 
-def _log_to_stderr() -> None:
-    """One line an event: for people on a terminal, JSON for a log collector. Nothing secret is ever an event's field."""
-    import structlog
-
-    renderer = structlog.dev.ConsoleRenderer() if sys.stderr.isatty() else structlog.processors.JSONRenderer()
-    structlog.configure(
-        processors=[structlog.processors.add_log_level, structlog.processors.TimeStamper(fmt="iso", utc=True), renderer],
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
-    )
-
-
 def cli() -> int:
-    """Run the command line; an error is one sentence on stderr and exit code 2 (3 where a retry may help)."""
-    from protocol.errors import ProtocolError
-
-    try:
-        app()
-    except OnsiteError as error:
-        typer.echo(f"buyer: {error}", err=True)
-        return 3 if error.transient else 2
-    except ProtocolError as error:
-        typer.echo(f"buyer: {error}", err=True)
-        return 2
-    except OSError as error:  # a folder that is a file, a place nobody may write to, a full disk
-        where = f"{error.filename}: " if error.filename is not None else ""
-        typer.echo(f"buyer: {where}{error.strerror or error}", err=True)
-        return 2
-    return 0
+    """Run the command line (`onsite.commandline.exit_code`)."""
+    return exit_code(app, "buyer")
 
 
 if __name__ == "__main__":

@@ -334,12 +334,13 @@ class Purchase:
         last = payer.follower.last if payer is not None else None
         ending = state.ending if last is None else Ending(meter_hash=last.meter_hash, milliwatt_hours=last.milliwatt_hours)
         seen = payer.follower.seen if payer is not None else None
+        why = live.why or "ended by the seller"
         self._buyer.journal.save(
-            state.model_copy(update={"live": None, "ending": ending}), "ended", session=hexed(live.session), why=live.why,
+            state.model_copy(update={"live": None, "ending": ending}), "ended", session=hexed(live.session), why=why,
             paidMicro=live.paid.amount_micro, milliwattHours=0 if seen is None else seen.milliwatt_hours,
             priceMicro=0 if seen is None else seen.total_micro,
         )  # fmt: skip
-        logger.info("session over", session=hexed(live.session), paid_micro=live.paid.amount_micro, why=live.why or "ended by the seller")
+        logger.info("session over", session=hexed(live.session), paid_micro=live.paid.amount_micro, why=why)
         self.finished = True
 
     def _save(self, live: Live | None, kind: str, **event: Any) -> None:

@@ -13,6 +13,7 @@ from collections.abc import Iterable
 from enum import StrEnum
 from typing import Any, NamedTuple
 
+from .documents import check_fields, integer
 from .eip712 import MAX_JSON_INTEGER, canonical_hex, digest, from_json, hex_bytes, money_domain, struct
 from .errors import BadSignature, Malformed, ProtocolError
 from .hashing import document_hash
@@ -113,7 +114,7 @@ def offer_hash(offer: Offer, chain_id: int, provider_book: bytes) -> bytes:
 
 def parse_document(document: Any) -> OfferDocument:
     """An offer's document. Raises `Malformed` naming the field; unknown fields are refused. Ceilings are not compared here."""
-    _keys(document, "document", _FIELDS)
+    check_fields(document, "document", _FIELDS)
     if document["version"] != VERSION or type(document["version"]) is not int:
         raise Malformed(f"must be {VERSION}, not {document['version']!r}: a newer program may read it", "document.version")
     try:
@@ -121,10 +122,10 @@ def parse_document(document: Any) -> OfferDocument:
     except Malformed as error:
         raise Malformed(error.what, f"document.tariff.{error.where}") from None
     limits, source = document["ceilings"], document["energySource"]
-    _keys(limits, "document.ceilings", _CEILINGS)
-    _keys(source, "document.energySource", ("renewablePpm", "mix"))
+    check_fields(limits, "document.ceilings", _CEILINGS)
+    check_fields(source, "document.energySource", ("renewablePpm", "mix"))
     mix = _mix(source["mix"])
-    per_kwh, per_hour, flat = (_integer(limits[name], 0, MAX_JSON_INTEGER, f"document.ceilings.{name}") for name in _CEILINGS)
+    per_kwh, per_hour, flat = (integer(limits[name], 0, MAX_JSON_INTEGER, f"document.ceilings.{name}") for name in _CEILINGS)
     return OfferDocument(
         _words(document["name"], MAX_NAME, "document.name"),
         canonical_hex(document["provider"], 20, "document.provider"),
@@ -132,7 +133,7 @@ def parse_document(document: Any) -> OfferDocument:
         (per_kwh, per_hour, flat),
         _points(document["points"]),
         _words(document["area"], MAX_AREA, "document.area"),
-        _integer(document["maxWatts"], 1, MAX_WATTS, "document.maxWatts"),
+        integer(document["maxWatts"], 1, MAX_WATTS, "document.maxWatts"),
         _renewable(source["renewablePpm"], mix),
         mix,
         document_hash(document),
@@ -220,23 +221,6 @@ def standing(offers: Iterable[SignedOffer], point_id: str, at_s: int) -> Standin
     return Standing(tuple(kept), tuple(refused))
 
 
-def _keys(document: Any, where: str, names: tuple[str, ...]) -> None:
-    if type(document) is not dict:
-        raise Malformed("must be an object", where)
-    for name in names:
-        if name not in document:
-            raise Malformed(f"field {name!r} is missing", where)
-    unknown = sorted(str(name) for name in document if name not in names)
-    if unknown:
-        raise Malformed(f"unknown field {unknown[0]!r}", where)
-
-
-def _integer(value: Any, least: int, most: int, where: str) -> int:
-    if type(value) is not int or not least <= value <= most:
-        raise Malformed(f"must be an integer in {least}…{most}, not {value!r}", where)
-    return value
-
-
 def _words(value: Any, most: int, where: str) -> str:
     if type(value) is not str or not 1 <= len(value) <= most or not value.isprintable() or value != value.strip():
         raise Malformed(f"must be 1…{most} printable characters without space at the ends", where)
@@ -261,13 +245,13 @@ def _mix(value: Any) -> tuple[tuple[Source, int], ...]:
         raise Malformed(f"must be a list of 1…{len(Source)} sources", where)
     mix: dict[Source, int] = {}
     for i, item in enumerate(value):
-        _keys(item, f"{where}[{i}]", ("source", "sharePpm"))
+        check_fields(item, f"{where}[{i}]", ("source", "sharePpm"))
         if item["source"] not in tuple(Source):
             raise Malformed(f"must be one of {', '.join(Source)}, not {item['source']!r}", f"{where}[{i}].source")
         source = Source(item["source"])
         if source in mix:
             raise Malformed(f"names {source} twice", f"{where}[{i}]")
-        mix[source] = _integer(item["sharePpm"], 1, PPM, f"{where}[{i}].sharePpm")
+        mix[source] = integer(item["sharePpm"], 1, PPM, f"{where}[{i}].sharePpm")
     if sum(mix.values()) != PPM:
         raise Malformed(f"shares must sum to {PPM}, these to {sum(mix.values())}", where)
     return tuple(mix.items())
@@ -275,7 +259,7 @@ def _mix(value: Any) -> tuple[tuple[Source, int], ...]:
 
 def _renewable(value: Any, mix: tuple[tuple[Source, int], ...]) -> int:
     where = "document.energySource.renewablePpm"
-    stated = _integer(value, 0, PPM, where)
+    stated = integer(value, 0, PPM, where)
     sure = sum(share for source, share in mix if source in RENEWABLE)
     most = sure + sum(share for source, share in mix if source in MIXED)
     if not sure <= stated <= most:

@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 import orjson
 
 from .calendar import ALWAYS, DAY_MINUTES, Calendar, Hours
+from .documents import check_fields, integer
 from .errors import Malformed
 from .hashing import document_hash
 
@@ -106,9 +107,9 @@ class Tariff:
     """A tariff as agreed on. Made by `from_document`; `hash` is what terms carry, `document` what is published."""
 
     def __init__(self, document: dict[str, Any]) -> None:
-        _keys(document, "tariff", ("id", "version", "currency", "timeZone", "elements"), ("minPrice",))
+        check_fields(document, "tariff", ("id", "version", "currency", "timeZone", "elements"), ("minPrice",))
         self.id: str = _text(document["id"], rf"[!-~]{{1,{MAX_ID_LENGTH}}}", f"1…{MAX_ID_LENGTH} printable ASCII characters", "id")
-        self.version = _integer(document["version"], 1, MAX_LIMIT, "version")
+        self.version = integer(document["version"], 1, MAX_LIMIT, "version")
         self.currency: str = _text(document["currency"], "[A-Z]{3}", "three capital letters (ISO 4217)", "currency")
         self.time_zone: str = _text(document["timeZone"], r".{1,64}", "an IANA zone name", "timeZone")
         elements = document["elements"]
@@ -168,23 +169,6 @@ def boundaries(tariff: Tariff, start_s: int, end_s: int, opened_at_s: int | None
     return sorted(t for t in instants if start_s < t < end_s)
 
 
-def _keys(document: Any, where: str, required: tuple[str, ...], optional: tuple[str, ...]) -> None:
-    if type(document) is not dict:
-        raise Malformed("must be an object", where)
-    for name in required:
-        if name not in document:
-            raise Malformed(f"field {name!r} is missing", where)
-    unknown = sorted(str(name) for name in document if name not in required and name not in optional)
-    if unknown:
-        raise Malformed(f"unknown field {unknown[0]!r}", where)
-
-
-def _integer(value: Any, least: int, most: int, where: str) -> int:
-    if type(value) is not int or not least <= value <= most:
-        raise Malformed(f"must be an integer in {least}…{most}, not {value!r}", where)
-    return value
-
-
 def _text(value: Any, pattern: str, meaning: str, where: str) -> str:
     if type(value) is not str or not re.fullmatch(pattern, value):
         raise Malformed(f"must be {meaning}, not {value!r}", where)
@@ -192,7 +176,7 @@ def _text(value: Any, pattern: str, meaning: str, where: str) -> str:
 
 
 def _element(document: Any, where: str) -> Element:
-    _keys(document, where, ("priceComponents",), ("restrictions",))
+    check_fields(document, where, ("priceComponents",), ("restrictions",))
     items = document["priceComponents"]
     if type(items) is not list or not items:
         raise Malformed("must be a list of at least one price", f"{where}.priceComponents")
@@ -215,19 +199,19 @@ def _component(document: Any, where: str) -> Component:
         raise Malformed(f"needs a type, one of {', '.join(ComponentType)}", where)
     kind = ComponentType(document["type"])
     price = PRICE_NAMES[kind]
-    _keys(document, where, ("type", price, "taxPpm"), ())
+    check_fields(document, where, ("type", price, "taxPpm"), ())
     return Component(
         kind,
-        _integer(document[price], 0, MAX_PRICE_MICRO, f"{where}.{price}"),
-        _integer(document["taxPpm"], 0, MAX_TAX_PPM, f"{where}.taxPpm"),
+        integer(document[price], 0, MAX_PRICE_MICRO, f"{where}.{price}"),
+        integer(document["taxPpm"], 0, MAX_TAX_PPM, f"{where}.taxPpm"),
     )
 
 
 def _minimum_price(document: Any) -> MinimumPrice:
-    _keys(document, "minPrice", ("microTaxIncluded", "taxPpm"), ())
+    check_fields(document, "minPrice", ("microTaxIncluded", "taxPpm"), ())
     return MinimumPrice(
-        _integer(document["microTaxIncluded"], 1, MAX_PRICE_MICRO, "minPrice.microTaxIncluded"),
-        _integer(document["taxPpm"], 0, MAX_TAX_PPM, "minPrice.taxPpm"),
+        integer(document["microTaxIncluded"], 1, MAX_PRICE_MICRO, "minPrice.microTaxIncluded"),
+        integer(document["taxPpm"], 0, MAX_TAX_PPM, "minPrice.taxPpm"),
     )
 
 
@@ -241,15 +225,15 @@ _LIMIT_NAMES = {
 
 def _restrictions(document: Any, where: str) -> tuple[Hours, Limits]:
     limit_names = tuple(name for least, (most, _, _) in _LIMIT_NAMES.items() for name in (least, most))
-    _keys(document, where, (), _HOURS_NAMES + limit_names)
+    check_fields(document, where, (), _HOURS_NAMES + limit_names)
     if not document:
         raise Malformed("restricts nothing; leave it out", where)
     limits: dict[str, int] = {}
     for least, (most, least_attribute, most_attribute) in _LIMIT_NAMES.items():
         if least in document:
-            limits[least_attribute] = _integer(document[least], 1, MAX_LIMIT, f"{where}.{least}")
+            limits[least_attribute] = integer(document[least], 1, MAX_LIMIT, f"{where}.{least}")
         if most in document:
-            limits[most_attribute] = _integer(document[most], limits.get(least_attribute, 0) + 1, MAX_LIMIT, f"{where}.{most}")
+            limits[most_attribute] = integer(document[most], limits.get(least_attribute, 0) + 1, MAX_LIMIT, f"{where}.{most}")
     return _hours(document, where), Limits(**limits)
 
 

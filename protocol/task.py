@@ -10,6 +10,7 @@ from __future__ import annotations
 from enum import IntEnum
 from typing import Any, NamedTuple
 
+from .documents import check_fields, integer
 from .eip712 import MAX_JSON_INTEGER, digest, money_domain, struct
 from .errors import Malformed
 from .evidence import Record, record_hash
@@ -117,7 +118,8 @@ class Description(NamedTuple):
     @classmethod
     def from_document(cls, document: Any) -> Description:
         """Parse `{"version":1,"title","service","milestones":[{"name","amountMicro"}…]}`. Raises `Malformed` naming the place."""
-        fields = _object(document, {"version", "title", "service", "milestones"}, "description")
+        check_fields(document, "description", ("version", "title", "service", "milestones"))
+        fields: dict[str, Any] = document
         if fields["version"] != 1 or isinstance(fields["version"], bool):
             raise Malformed("must be 1", "description.version")
         steps = fields["milestones"]
@@ -147,15 +149,6 @@ class Description(NamedTuple):
             raise Malformed(f"is {task.price_micro}, but the last milestone {last.name!r} earns {last.amount_micro}", "Task.priceMicro")
 
 
-def _object(document: Any, names: set[str], where: str) -> dict[str, Any]:
-    if not isinstance(document, dict):
-        raise Malformed("must be an object", where)
-    if document.keys() != names:
-        missing, unknown = sorted(names - document.keys()), sorted(map(str, document.keys() - names))
-        raise Malformed(f"field {missing[0]!r} is missing" if missing else f"unknown field {unknown[0]!r}", where)
-    return document
-
-
 def _text(value: Any, where: str) -> str:
     if not isinstance(value, str) or not 0 < len(value) <= MAX_TEXT or not value.isprintable():
         raise Malformed(f"must be 1…{MAX_TEXT} printable characters", where)
@@ -163,11 +156,9 @@ def _text(value: Any, where: str) -> str:
 
 
 def _milestone(document: Any, where: str) -> Milestone:
-    fields = _object(document, {"name", "amountMicro"}, where)
-    amount = fields["amountMicro"]
-    if not isinstance(amount, int) or isinstance(amount, bool) or not 0 < amount <= MAX_JSON_INTEGER:
-        raise Malformed("must be a positive integer below 2^53", f"{where}.amountMicro")
-    return Milestone(_text(fields["name"], f"{where}.name"), amount)
+    check_fields(document, where, ("name", "amountMicro"))
+    amount = integer(document["amountMicro"], 1, MAX_JSON_INTEGER, f"{where}.amountMicro")
+    return Milestone(_text(document["name"], f"{where}.name"), amount)
 
 
 def _check_rising(milestones: tuple[Milestone, ...]) -> None:

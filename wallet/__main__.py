@@ -116,7 +116,6 @@ def show(
     at: typer.Context, wallet: Annotated[str, typer.Option(help="The wallet's address.")], as_json: AsJson = False,
 ) -> None:  # fmt: skip
     """Balance, what was locked today against the policy, and the policy itself, as the chain has it. Needs no key."""
-
     from .shows import wallet_document, wallet_table
 
     with _client(at) as client:
@@ -130,7 +129,6 @@ def history(
     at: typer.Context, wallet: Annotated[str, typer.Option(help="The wallet's address.")], as_json: AsJson = False,
 ) -> None:  # fmt: skip
     """Everything that ever happened to the wallet's money and policy, from the chain's events. Needs no key."""
-
     from .shows import history_document, history_table
 
     with _client(at) as client:

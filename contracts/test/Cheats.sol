@@ -54,4 +54,18 @@ abstract contract Cheats {
     function between(uint256 value, uint256 least, uint256 most) internal pure returns (uint256) {
         return least + value % (most - least + 1);
     }
+
+    /// @notice What is signed for a contract of the money domain at `place` (EIP-712), written out apart from the product's own code.
+    function moneyDigest(address place, bytes32 structHash) internal view returns (bytes32) {
+        bytes32 domain = keccak256(
+            abi.encode(
+                keccak256("EIP712Domain(string name,string version,uint256 chainId,address verifyingContract)"),
+                keccak256("Wattproof Money"),
+                keccak256("1"),
+                block.chainid,
+                place
+            )
+        );
+        return keccak256(abi.encodePacked(hex"1901", domain, structHash));
+    }
 }

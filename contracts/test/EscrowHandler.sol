@@ -141,7 +141,7 @@ contract EscrowHandler is Deployed {
         rows[0].signer = entry.terms.signer;
         bytes32 structHash =
             keccak256(abi.encode(MoneyTypes.PAYMENT_TYPEHASH, rows[0].payment.session, rows[0].payment.amountMicro, 0));
-        (rows[0].v, rows[0].r, rows[0].s) = vm.sign(forged ? 7 : entry.signerKey, _digest(structHash));
+        (rows[0].v, rows[0].r, rows[0].s) = vm.sign(forged ? 7 : entry.signerKey, moneyDigest(address(escrow), structHash));
         escrow.claimPaid(entry.terms.payee, rows);
         if (_noteClaim(entry, state, stateOf(index), rows[0].payment.amountMicro)) {
             ++paidClaims;
@@ -164,7 +164,7 @@ contract EscrowHandler is Deployed {
             amount % 3 == 0 ? uint64(between(amount, 0, _mostMicro(entry.terms, charge) + 1)) : _amount(state, amount);
         rows[0].signer = entry.terms.signer;
         rows[0].limits = _limits(entry.terms);
-        (rows[0].v, rows[0].r, rows[0].s) = vm.sign(forged ? 7 : entry.signerKey, _digest(_hash(charge)));
+        (rows[0].v, rows[0].r, rows[0].s) = vm.sign(forged ? 7 : entry.signerKey, moneyDigest(address(escrow), _hash(charge)));
         escrow.claimMetered(entry.terms.payee, rows);
         if (_noteClaim(entry, state, stateOf(index), charge.amountMicro)) {
             ++meteredClaims;
@@ -279,18 +279,5 @@ contract EscrowHandler is Deployed {
 
     function _hash(MoneyTypes.MeteredCharge memory charge) private pure returns (bytes32) {
         return keccak256(abi.encode(MoneyTypes.METERED_CHARGE_TYPEHASH, charge));
-    }
-
-    function _digest(bytes32 structHash) private view returns (bytes32) {
-        bytes32 domain = keccak256(
-            abi.encode(
-                keccak256("EIP712Domain(string name,string version,uint256 chainId,address verifyingContract)"),
-                keccak256("Wattproof Money"),
-                keccak256("1"),
-                block.chainid,
-                address(escrow)
-            )
-        );
-        return keccak256(abi.encodePacked(hex"1901", domain, structHash));
     }
 }

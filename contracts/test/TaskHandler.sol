@@ -163,7 +163,7 @@ contract TaskHandler is Deployed {
         bytes32 completion = _completion(id, amountMicro, 0);
         bool forged = seed % 7 == 0;
         bytes memory word = _sign(seed % 14 == 0 ? PAY_KEYS + entry.number : NODE_KEYS + entry.number, completion);
-        bytes32 accepted = seed % 14 == 7 ? bytes32(seed) : _digest(completion);
+        bytes32 accepted = seed % 14 == 7 ? bytes32(seed) : moneyDigest(address(escrow), completion);
         escrow.payCompleted(
             entry.task, amountMicro, 0, word, _sign(PAY_KEYS + entry.number, _payment(id, amountMicro, accepted))
         );
@@ -358,7 +358,7 @@ contract TaskHandler is Deployed {
     }
 
     function _sign(uint256 key, bytes32 structHash) private view returns (bytes memory) {
-        return _signRaw(key, _digest(structHash));
+        return _signRaw(key, moneyDigest(address(escrow), structHash));
     }
 
     function _signRaw(uint256 key, bytes32 digest) private pure returns (bytes memory) {
@@ -368,18 +368,5 @@ contract TaskHandler is Deployed {
 
     function _evidence(bytes32 structHash) private pure returns (bytes32) {
         return keccak256(abi.encodePacked(hex"1901", EvidenceTypes.DOMAIN_SEPARATOR, structHash));
-    }
-
-    function _digest(bytes32 structHash) private view returns (bytes32) {
-        bytes32 domain = keccak256(
-            abi.encode(
-                keccak256("EIP712Domain(string name,string version,uint256 chainId,address verifyingContract)"),
-                keccak256("Wattproof Money"),
-                keccak256("1"),
-                block.chainid,
-                address(escrow)
-            )
-        );
-        return keccak256(abi.encodePacked(hex"1901", domain, structHash));
     }
 }

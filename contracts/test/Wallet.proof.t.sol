@@ -242,15 +242,6 @@ contract WalletProof is Cheats {
     }
 
     function _recovers(bytes32 structHash, Sig memory sig, address signer) private view returns (bool) {
-        bytes32 domain = keccak256(
-            abi.encode(
-                keccak256("EIP712Domain(string name,string version,uint256 chainId,address verifyingContract)"),
-                keccak256("Wattproof Money"),
-                keccak256("1"),
-                block.chainid,
-                address(_wallet)
-            )
-        );
-        return ecrecover(keccak256(abi.encodePacked(hex"1901", domain, structHash)), sig.v, sig.r, sig.s) == signer;
+        return ecrecover(moneyDigest(address(_wallet), structHash), sig.v, sig.r, sig.s) == signer;
     }
 }

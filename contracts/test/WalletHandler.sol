@@ -142,7 +142,7 @@ contract WalletHandler is WalletStage {
         rows[0].signer = terms.signer;
         bytes32 hash =
             keccak256(abi.encode(MoneyTypes.PAYMENT_TYPEHASH, rows[0].payment.session, rows[0].payment.amountMicro, 0));
-        (rows[0].v, rows[0].r, rows[0].s) = vm.sign(payKeyOf[terms.signer], digestAt(address(escrow), hash));
+        (rows[0].v, rows[0].r, rows[0].s) = vm.sign(payKeyOf[terms.signer], moneyDigest(address(escrow), hash));
         escrow.claimPaid(terms.payee, rows);
         ++paid;
     }
@@ -153,7 +153,7 @@ contract WalletHandler is WalletStage {
         uint64 amountMicro = uint64(between(amount, 1, uint256(task.priceMicro) + 1));
         bytes32 hash =
             keccak256(abi.encode(MoneyTypes.PAYMENT_TYPEHASH, taskEscrow.taskIdOf(task), amountMicro, bytes32(0)));
-        bytes memory signature = signed(payKeyOf[task.requesterKey], digestAt(address(taskEscrow), hash));
+        bytes memory signature = signed(payKeyOf[task.requesterKey], moneyDigest(address(taskEscrow), hash));
         taskEscrow.payReleased(task, amountMicro, 0, signature);
         ++paid;
     }
@@ -215,7 +215,7 @@ contract WalletHandler is WalletStage {
         uint256 nonce = wallets[w].ownerNonce();
         bytes32 hash = WalletTypes.hashOwnerCall(keccak256(call_), nonce, LATE);
         uint256 key = byOwner ? OWNER_KEY : payKeyOf[policies[w].payKey];
-        bytes memory signature = signed(key, digestAt(address(wallets[w]), hash));
+        bytes memory signature = signed(key, moneyDigest(address(wallets[w]), hash));
         return _try(w, abi.encodeCall(DeviceWallet.ownerCall, (call_, nonce, LATE, signature)));
     }
 

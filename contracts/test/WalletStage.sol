@@ -62,7 +62,7 @@ abstract contract WalletStage is Deployed {
     /// @dev 5: another key signs. 6: signed for the other wallet.
     function signFor(uint256 w, uint256 wrong, bytes32 structHash) internal view returns (bytes memory) {
         uint256 key = wrong % 8 == 5 ? OWNER_KEY : payKeyOf[policies[w].payKey];
-        return signed(key, digestAt(address(wallets[wrong % 8 == 6 ? 1 - w : w]), structHash));
+        return signed(key, moneyDigest(address(wallets[wrong % 8 == 6 ? 1 - w : w]), structHash));
     }
 
     /// @dev 7: a wider policy than the owner's.
@@ -136,18 +136,5 @@ abstract contract WalletStage is Deployed {
     function signed(uint256 key, bytes32 digest) internal pure returns (bytes memory) {
         (uint8 v, bytes32 r, bytes32 s) = vm.sign(key, digest);
         return abi.encodePacked(r, s, v);
-    }
-
-    function digestAt(address place, bytes32 structHash) internal view returns (bytes32) {
-        bytes32 domain = keccak256(
-            abi.encode(
-                keccak256("EIP712Domain(string name,string version,uint256 chainId,address verifyingContract)"),
-                keccak256("Wattproof Money"),
-                keccak256("1"),
-                block.chainid,
-                place
-            )
-        );
-        return keccak256(abi.encodePacked(hex"1901", domain, structHash));
     }
 }

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.service.world import World
+from tests.service.world import World, running
 
 CREDIT_MILLIWATT_HOURS = 20_000
 """Twenty seconds of the bench's load: a buyer that is killed and started again on a busy machine goes on."""
@@ -15,12 +15,6 @@ CREDIT_MILLIWATT_HOURS = 20_000
 
 @pytest.fixture(scope="package")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    made = World(Path(tmp_path_factory.mktemp("buyers")))
-    made.settings["terms"] |= {"payment_credit_micro": 10_000, "payment_credit_milliwatt_hours": CREDIT_MILLIWATT_HOURS}
-    try:
-        made.start_chain()
-        made.deploy()
-        made.start_service()
+    credit = {"payment_credit_micro": 10_000, "payment_credit_milliwatt_hours": CREDIT_MILLIWATT_HOURS}
+    with running(Path(tmp_path_factory.mktemp("buyers")), **credit) as made:
         yield made
-    finally:
-        made.stop()

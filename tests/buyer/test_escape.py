@@ -17,7 +17,7 @@ from protocol.money import Terms
 from tests.buyer.house import Site
 from tests.buyer.test_switch import Seller, WalletBuyer, energy, tariff
 from tests.service.buyers import Wallet
-from tests.service.world import World, eventually, run
+from tests.service.world import World, eventually, run, running
 
 pytestmark = [pytest.mark.timeout(400), pytest.mark.soak]
 OWNER = 4
@@ -29,15 +29,8 @@ FUNDS_MICRO = 100_000
 def world(tmp_path: Path) -> Iterator[World]:
     """A world of its own: its service is killed."""
     (folder := tmp_path / "world").mkdir()
-    made = World(folder)
-    made.settings["terms"] |= {"payment_credit_micro": 2_000, "payment_credit_milliwatt_hours": 6_000}
-    try:
-        made.start_chain()
-        made.deploy()
-        made.start_service()
+    with running(folder, payment_credit_micro=2_000, payment_credit_milliwatt_hours=6_000) as made:
         yield made
-    finally:
-        made.stop()
 
 
 @pytest.fixture

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.rails.rail_world import RailWorld, make
-from tests.service.postgres import Cluster, find_binaries
+from tests.service.conftest import postgres
 from tests.service.world import free_port
+
+__all__ = ["postgres"]
 
 
 @pytest.fixture(scope="session")
@@ -23,14 +24,3 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RailWorld]:
         yield made
     finally:
         made.stop()
-
-
-@pytest.fixture(scope="session")
-def postgres() -> Iterator[Cluster]:
-    if find_binaries() is None:
-        if os.environ.get("CI"):
-            pytest.fail("PostgreSQL is not installed: apt-get install postgresql")
-        pytest.skip("PostgreSQL is not installed (apt-get install postgresql)")
-    cluster = Cluster()
-    yield cluster
-    cluster.stop()

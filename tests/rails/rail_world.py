@@ -106,10 +106,14 @@ class RailWorld(World):
         items = self.call("GET", "/api/v1/alarms?open=true&limit=200")["items"]
         return {f"{alarm['kind']}: {alarm['place']}": alarm["detail"] for alarm in items}
 
-    def agrees(self, pending_micro: int = 0) -> None:
-        """The fourth book stands: what the provider holds covers the supply, and nothing differs."""
+    def gap(self) -> int:
+        """Supply less what the provider holds. Not zero where a test left money there that is nobody's here, and was named."""
+        return self.client.token_supply_micro() - self.paybox.balance() * CENT
+
+    def agrees(self, pending_micro: int = 0, gap: int = 0) -> None:
+        """The fourth book stands: what the provider holds covers the supply (but for a `gap` from before), and nothing differs."""
         eventually("no difference", lambda: not [name for name in self.alarms() if name.startswith("reconciliation")], 30)
-        assert self.client.token_supply_micro() + pending_micro == self.paybox.balance() * CENT
+        assert self.gap() + pending_micro == gap
 
 
 def make(folder: Path, port: int, *arguments: str, database_url: str = "", **rail: Any) -> RailWorld:
@@ -117,5 +121,3 @@ def make(folder: Path, port: int, *arguments: str, database_url: str = "", **rai
     made.begin()
     made.set_rail(port, **rail)
     return made
-
-

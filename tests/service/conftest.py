@@ -11,19 +11,13 @@ import pytest
 
 from tests.service.inside import Inside
 from tests.service.postgres import Cluster, find_binaries
-from tests.service.world import World
+from tests.service.world import World, running
 
 
 @pytest.fixture(scope="session")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    made = World(Path(tmp_path_factory.mktemp("world")))
-    try:
-        made.start_chain()
-        made.deploy()
-        made.start_service()
+    with running(Path(tmp_path_factory.mktemp("world"))) as made:
         yield made
-    finally:
-        made.stop()
 
 
 @pytest.fixture(scope="session")

@@ -11,21 +11,15 @@ import pytest
 from protocol.control import Cause, SupplyState
 from protocol.evidence import Reason
 from tests.service.bench_agent import BenchAgent
-from tests.service.world import Session, World, eventually, run
+from tests.service.world import Session, World, eventually, run, running
 
 pytestmark = [pytest.mark.timeout(400), pytest.mark.slow]
 
 
 @pytest.fixture
 def own_world(tmp_path: Path) -> Iterator[World]:
-    made = World(tmp_path)
-    try:
-        made.start_chain()
-        made.deploy()
-        made.start_service()
+    with running(tmp_path) as made:
         yield made
-    finally:
-        made.stop()
 
 
 def start(world: World, agent: BenchAgent, lock_micro: int = 50_000) -> Session:

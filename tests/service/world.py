@@ -9,7 +9,8 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -227,6 +228,20 @@ class World:
                 program.kill()
         if hasattr(self, "client"):
             self.client.close()
+
+
+@contextmanager
+def running(folder: Path, **terms: int) -> Iterator[World]:
+    """A world with chain, contracts and service, stopped at the end; `terms` are settings of its section of that name."""
+    made = World(folder)
+    made.settings["terms"] |= terms
+    try:
+        made.start_chain()
+        made.deploy()
+        made.start_service()
+        yield made
+    finally:
+        made.stop()
 
 
 class Payer:
