@@ -11,7 +11,7 @@ from .house import start_house
 from .processes import DemoFailed
 from .screen import Screen, energy, money
 from .session import PayerSession
-from .stack import RATED_WATTS, REGISTER_STEP_MILLIWATT_HOURS, Choices, Stack
+from .stack import PREPAID_MICRO, RATED_WATTS, REGISTER_STEP_MILLIWATT_HOURS, Choices, Stack
 from .tampering import delete_one_record, flip_one_digit
 
 LOCK_MICRO = 15_000
@@ -51,7 +51,8 @@ class SpineScene:
         start_house(stack, screen)
         screen.step("The payer prepays into the escrow")
         stack.deposit()
-        screen.check(f"free balance in the escrow: {money(stack.client.free_micro(stack.payer.address))}", True)
+        free = stack.client.free_micro(stack.payer.address)
+        screen.check(f"free balance in the escrow: {money(free)}", free == PREPAID_MICRO)
 
     # --- session ---
 

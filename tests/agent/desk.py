@@ -54,61 +54,7 @@ class Desk:
         self._streams: list[queue.Queue[bytes | None]] = []
         self._lock = threading.RLock()
         self.changed = threading.Condition(self._lock)
-        desk = self
-
-        class Handler(http.server.BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-
-            def log_message(self, *_: Any) -> None:
-                pass
-
-            def do_POST(self) -> None:
-                length = int(self.headers["Content-Length"])
-                body = self.rfile.read(length)
-                if not desk.up or len(body) < length:  # away, or the agent died while it sent
-                    self.close_connection = True
-                    return
-                try:
-                    answer, status = desk.post(self.path, json.loads(body), self.headers), 200
-                except Exception as error:
-                    desk.faults.append(f"{self.path}: {type(error).__name__}: {error}")
-                    answer, status = {"detail": str(error)}, 400
-                raw = json.dumps(answer).encode()
-                self.send_response(status)
-                self.send_header("Content-Type", "application/json")
-                self.send_header("Content-Length", str(len(raw)))
-                self.end_headers()
-                with contextlib.suppress(OSError):
-                    self.wfile.write(raw)
-
-            def do_GET(self) -> None:
-                if not desk.up:
-                    self.close_connection = True
-                    return
-                desk.authorise(self.headers["Authorization"])
-                self.send_response(200)
-                self.send_header("Content-Type", "text/event-stream")
-                self.end_headers()
-                events = desk.open_stream()
-                try:
-                    while (event := events.get(timeout=1.0) if desk.up else None) is not None:
-                        self.wfile.write(event)
-                        self.wfile.flush()
-                except queue.Empty:
-                    pass
-                except OSError:
-                    pass
-                finally:
-                    desk.close_stream(events)
-                    self.close_connection = True
-
-        class Server(http.server.ThreadingHTTPServer):
-            daemon_threads = True
-
-            def handle_error(self, *_: Any) -> None:
-                pass  # agents are killed in the middle of a request
-
-        self._server = Server(("127.0.0.1", 0), Handler)
+        self._server = Server(("127.0.0.1", 0), _handler(self))
         self.url = f"http://127.0.0.1:{self._server.server_port}"
         threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()
         self._closing = threading.Event()
@@ -312,3 +258,62 @@ def _signed(charge: MeteredCharge, signature: bytes, escrow: bytes, key: bytes) 
 
 def _event(name: str, document: dict[str, Any]) -> bytes:
     return f"event: {name}\ndata: {json.dumps(document)}\n\n".encode()
+
+
+def _handler(desk: Desk) -> type[http.server.BaseHTTPRequestHandler]:
+    """What answers the agent's calls, on the desk's behalf."""
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+        def do_POST(self) -> None:
+            length = int(self.headers["Content-Length"])
+            body = self.rfile.read(length)
+            if not desk.up or len(body) < length:  # away, or the agent died while it sent
+                self.close_connection = True
+                return
+            try:
+                answer, status = desk.post(self.path, json.loads(body), self.headers), 200
+            except Exception as error:
+                desk.faults.append(f"{self.path}: {type(error).__name__}: {error}")
+                answer, status = {"detail": str(error)}, 400
+            raw = json.dumps(answer).encode()
+            self.send_response(status)
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Length", str(len(raw)))
+            self.end_headers()
+            with contextlib.suppress(OSError):
+                self.wfile.write(raw)
+
+        def do_GET(self) -> None:
+            if not desk.up:
+                self.close_connection = True
+                return
+            desk.authorise(self.headers["Authorization"])
+            self.send_response(200)
+            self.send_header("Content-Type", "text/event-stream")
+            self.end_headers()
+            events = desk.open_stream()
+            try:
+                while (event := events.get(timeout=1.0) if desk.up else None) is not None:
+                    self.wfile.write(event)
+                    self.wfile.flush()
+            except queue.Empty:
+                pass
+            except OSError:
+                pass
+            finally:
+                desk.close_stream(events)
+                self.close_connection = True
+
+    return Handler
+
+
+class Server(http.server.ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, *_: Any) -> None:
+        pass  # agents are killed in the middle of a request
